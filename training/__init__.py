@@ -1,0 +1,1 @@
+"""From samples to ONNX artifacts: datasets, networks, the training loop, export."""
