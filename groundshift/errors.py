@@ -5,6 +5,7 @@
     GroundshiftError
     ├── SceneRefused        422: the scene can never be processed as it is
     ├── BadEvent            400: not a CloudEvent, or data that does not fit its schema
+    │   └── UnsupportedMedia  415: a batch, or data that is no JSON
     ├── UnknownEvent        422: a type or id that this platform does not know
     ├── TooLarge            413: over a size limit
     ├── NotYet              409: worth a retry in a moment (a dependency is not there yet)
@@ -34,12 +35,17 @@ __all__ = [
     "TooLarge",
     "Unavailable",
     "UnknownEvent",
+    "UnsupportedMedia",
     "http_status",
 ]
 
 
 class BadEvent(GroundshiftError):
     """The message is not a CloudEvent, or its data does not fit the type's schema."""
+
+
+class UnsupportedMedia(BadEvent):
+    """The message has a media type or encoding that is not taken."""
 
 
 class UnknownEvent(GroundshiftError):
@@ -81,6 +87,7 @@ class Misconfigured(GroundshiftError):
 _STATUS: dict[type[GroundshiftError], int] = {
     SceneRefused: 422,
     BadEvent: 400,
+    UnsupportedMedia: 415,
     UnknownEvent: 422,
     TooLarge: 413,
     NotYet: 409,
