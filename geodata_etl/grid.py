@@ -8,6 +8,7 @@ southwards), so the same ground always has the same indices, whatever the scene.
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Final
@@ -114,6 +115,15 @@ class Block:
     """First tile column."""
     rows: int
     cols: int
+
+    @classmethod
+    def parse(cls, text: str) -> Block:
+        """The block that `str` wrote, e.g. ``-12_3_4x4``. Raises ValueError."""
+        match = re.fullmatch(r"(-?\d+)_(-?\d+)_(\d+)x(\d+)", text)
+        if match is None:
+            raise ValueError(f"{text!r} is no block: write row_col_rowsxcols, e.g. -12_3_4x4")
+        row, col, rows, cols = map(int, match.groups())
+        return cls(row, col, rows, cols)
 
     @property
     def tiles(self) -> tuple[Tile, ...]:

@@ -123,8 +123,8 @@ def alert_id(change: RunChange, run: TrackedRun) -> str:
 
 def _judge(alert: Alert, run: TrackedRun, evidence: Evidence) -> Alert:
     """Add what one later scene says."""
-    if evidence.observed_fraction < _MIN_OBSERVED:
-        return alert
+    if evidence.observed_fraction < _MIN_OBSERVED or alert.from_class == alert.to_class:
+        return alert  # unseen, or a change within one class: the classes cannot tell
     if evidence.classes.get(alert.to_class, 0.0) >= _MAJORITY:
         return replace(alert, supports=(*alert.supports, run.scene_id), last_seen=run.acquired)
     if evidence.classes.get(alert.from_class, 0.0) >= _MAJORITY:

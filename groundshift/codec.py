@@ -15,10 +15,10 @@ from typing import Annotated, Any, Final, Literal
 from urllib.parse import quote, unquote
 
 import orjson
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from groundshift.errors import BadEvent, TooLarge, UnsupportedMedia
-from groundshift.events import Event, kind_of
+from groundshift.events import Event, Time, kind_of
 
 STRUCTURED: Final = "application/cloudevents+json"
 BATCH: Final = "application/cloudevents-batch"
@@ -43,7 +43,7 @@ class _Envelope(BaseModel):
     source: Text
     type: Text
     subject: Text | None = None
-    time: Annotated[AwareDatetime | None, Field(strict=False)] = None
+    time: Annotated[Time | None, Field(strict=False)] = None
     datacontenttype: str | None = None
     dataschema: str | None = None
 
@@ -121,7 +121,7 @@ def _event(attributes: dict[str, Any], data: Any, received: datetime) -> Event:
         source=envelope.source,
         type=envelope.type,
         subject=envelope.subject or "",
-        time=(envelope.time or received).astimezone(UTC),
+        time=envelope.time or received.astimezone(UTC),
         data=MappingProxyType(model.fit(data).model_dump(mode="json", exclude_none=True)),
         extensions=_extensions(envelope.model_extra or {}),
     )

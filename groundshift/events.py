@@ -15,7 +15,15 @@ from types import MappingProxyType
 from typing import Annotated, Any, ClassVar, Final, Self
 
 import orjson
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, FiniteFloat, ValidationError
+from pydantic import (
+    AfterValidator,
+    AwareDatetime,
+    BaseModel,
+    ConfigDict,
+    Field,
+    FiniteFloat,
+    ValidationError,
+)
 
 from groundshift.errors import BadEvent, UnknownEvent
 
@@ -26,6 +34,17 @@ Name = Annotated[str, Field(min_length=1, max_length=1024)]
 """An id, key or reason: short and not empty."""
 Href = Annotated[str, Field(min_length=1, max_length=4096)]
 Fraction = Annotated[float, Field(ge=0, le=1)]
+
+
+def _utc(time: datetime) -> datetime:
+    try:
+        return time.astimezone(UTC)
+    except OverflowError as error:
+        raise ValueError("the time lies outside the years 1 to 9999 in UTC") from error
+
+
+Time = Annotated[AwareDatetime, AfterValidator(_utc)]
+"""RFC 3339 with an offset; held in UTC."""
 
 
 def event_type(word: str) -> str:
@@ -143,7 +162,7 @@ class SceneArrived(EventData):
     offset: FiniteFloat | None = None
     nodata: FiniteFloat | None = None
     """Stored value that means nodata."""
-    acquired: AwareDatetime | None = None
+    acquired: Time | None = None
     sensor: Name | None = None
 
 

@@ -60,11 +60,11 @@ class HalvedEncoder(nn.Module, EncoderMixin):
         self._out_channels = [3, *widths]
         half, quarter, eighth = widths
         self.stem = _conv(3, half, kernel=2, stride=2)
-        self.half = _conv(half, half, kernel=3)
-        self.quarter = nn.Sequential(
+        self.fine = _conv(half, half, kernel=3)
+        self.middle = nn.Sequential(
             _conv(half, quarter, kernel=2, stride=2), _conv(quarter, quarter, kernel=3)
         )
-        self.eighth = nn.Sequential(
+        self.coarse = nn.Sequential(
             _conv(quarter, eighth, kernel=2, stride=2), _conv(eighth, eighth, kernel=3)
         )
 
@@ -76,9 +76,9 @@ class HalvedEncoder(nn.Module, EncoderMixin):
     def forward(self, x: Tensor) -> list[Tensor]:
         """Features; the first one stands for the decoder's output size, which is 1/2."""
         stem = self.stem(x)
-        half = self.half(stem)
-        quarter = self.quarter(half)
-        return [stem, half, quarter, self.eighth(quarter)]
+        half = self.fine(stem)
+        quarter = self.middle(half)
+        return [stem, half, quarter, self.coarse(quarter)]
 
 
 def _unet(widths: Widths, *, inputs: int, outputs: int) -> nn.Module:

@@ -59,6 +59,11 @@ def test_a_third_class_is_neither_support_nor_contradiction() -> None:
     assert states(fold(runs, evidence({"scene010": "water"}))) == [AlertState.FIRST]
 
 
+def test_a_change_within_one_class_is_judged_by_no_class() -> None:
+    runs = [run(0, change("a", to="low_vegetation")), run(10)]
+    assert states(fold(runs, evidence({"scene010": "low_vegetation"}))) == [AlertState.FIRST]
+
+
 def test_an_overlapping_change_of_a_later_run_is_the_same_alert() -> None:
     alerts = fold([run(0, change("a", p=0.6)), run(10, change("b", 2, p=0.9))], evidence({}))
     (alert,) = alerts

@@ -1,0 +1,267 @@
+"""The `groundshift` command. Each command parses its options and calls; work lives elsewhere.
+
+Exit codes: 0 done, 2 bad usage (typer's own), 3 input refused, 4 platform error.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from importlib.metadata import entry_points
+from pathlib import Path
+from typing import Annotated, Final, NoReturn
+
+import typer
+
+from functions import show
+from groundshift.errors import GroundshiftError, SceneRefused
+
+DONE: Final = 0
+INPUT_REFUSED: Final = 3
+PLATFORM_ERROR: Final = 4
+
+app = typer.Typer(
+    name="groundshift",
+    help=(
+        "Event-triggered change detection for satellite imagery.\n\n"
+        "Two scenes in, changes out: groundshift detect BEFORE AFTER --out DIR\n\n"
+        "A platform that watches: groundshift up, then groundshift submit SCENE..."
+    ),
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode="rich",
+    pretty_exceptions_enable=False,
+)
+
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON document instead of tables.")]
+DataDir = Annotated[
+    Path | None,
+    typer.Option("--data", help="Folder of the ledger and the objects.", file_okay=False),
+]
+Allow = Annotated[
+    list[Path] | None,
+    typer.Option("--allow", help="Folder that scenes may be read from; repeatable."),
+]
+AllowHost = Annotated[
+    list[str] | None,
+    typer.Option("--allow-host", help="Host that scenes may be read from; repeatable."),
+]
+
+
+@app.command()
+def detect(
+    scenes: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="BEFORE... AFTER",
+            help="STAC Item JSONs (paths or http addresses), GeoTIFFs, or folders of one date's "
+            "GeoTIFFs. The last one is compared with all before it.",
+        ),
+    ],
+    out: Annotated[Path, typer.Option("--out", help="Folder for the products.", file_okay=False)],
+    bands: Annotated[
+        str | None,
+        typer.Option(help="Common names of the bands in file order, e.g. blue,green,red,nir,..."),
+    ] = None,
+    scale: Annotated[
+        float | None, typer.Option(help="Reflectance = value x scale + offset.")
+    ] = None,
+    offset: Annotated[float | None, typer.Option(help="See --scale.")] = None,
+    threshold: Annotated[
+        float | None, typer.Option(help="Change probability that counts.", min=0.01, max=1.0)
+    ] = None,
+    min_area_px: Annotated[
+        int | None, typer.Option(help="Smallest change, pixels of 100 m2.", min=1)
+    ] = None,
+    data: DataDir = None,
+    json: Json = False,
+) -> None:
+    """Compare scenes and leave rasters, polygons and a report in a folder.
+
+    Example: groundshift detect 20160315.json 20170829.json --out changes
+    """
+    from functions.commands import detect as command
+
+    names = tuple(bands.split(",")) if bands else None
+    result = command.detect(
+        scenes,
+        out=out,
+        options=command.Options(
+            bands=names, scale=scale, offset=offset, threshold=threshold, min_area_px=min_area_px
+        ),
+        data_dir=data,
+        quiet=json,
+    )
+    show.detection(result, as_json=json)
+
+
+@app.command()
+def demo(
+    out: Annotated[Path, typer.Option(help="Folder for scenes, products and the map.")] = Path(
+        "demo"
+    ),
+    size: Annotated[int, typer.Option(help="Edge of the site, pixels.", min=512)] = 2240,
+    dates: Annotated[int, typer.Option(help="How many scenes.", min=2)] = 6,
+    seed: Annotated[int, typer.Option(help="Another seed, another site.")] = 7,
+    json: Json = False,
+) -> None:
+    """Simulate a site, push every scene through the platform, end on a map and the score.
+
+    Needs no network and no data. The truth is known, so the table ends with precision and recall.
+    """
+    from functions.commands import demo as command
+
+    report = command.demo(out, size=size, dates=dates, seed=seed, quiet=json)
+    show.demo(report, as_json=json)
+
+
+@app.command()
+def up(
+    data: DataDir = None,
+    host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(help="Port of events, metrics and models.")] = 8080,
+    allow: Allow = None,
+    allow_host: AllowHost = None,
+) -> None:
+    """Run the platform until it is stopped: POST /events, /v2 (models), /metrics, /readyz.
+
+    It goes on where it was, however it ended. Announce a scene with `groundshift submit`.
+    """
+    from functions.commands import up as command
+
+    command.up(data_dir=data, host=host, port=port, roots=allow, hosts=allow_host)
+
+
+@app.command()
+def submit(
+    scenes: Annotated[list[str], typer.Argument(help="STAC Items, GeoTIFFs or folders.")],
+    data: DataDir = None,
+    url: Annotated[
+        str | None, typer.Option(help="POST to this platform instead, e.g. http://host:8080.")
+    ] = None,
+    bands: Annotated[str | None, typer.Option(help="Common names in file order.")] = None,
+    scale: Annotated[
+        float | None, typer.Option(help="Reflectance = value x scale + offset.")
+    ] = None,
+    offset: Annotated[float | None, typer.Option(help="See --scale.")] = None,
+    json: Json = False,
+) -> None:
+    """Announce scenes to a running platform (`groundshift up`), in this order."""
+    from functions.commands import submit as command
+
+    names = tuple(bands.split(",")) if bands else None
+    options = {"bands": names, "scale": scale, "offset": offset}
+    show.submitted(command.submit(scenes, data_dir=data, url=url, options=options), as_json=json)
+
+
+@app.command()
+def status(data: DataDir = None, json: Json = False) -> None:
+    """Count scenes by outcome, runs, alerts, and what is still to do."""
+    from functions import reports
+
+    with _ledger(data) as (ledger, tenant):
+        show.status(reports.status(ledger, tenant), as_json=json)
+
+
+@app.command()
+def gaps(data: DataDir = None, json: Json = False) -> None:
+    """List every scene that was not compared, and why."""
+    from functions import reports
+
+    with _ledger(data) as (ledger, tenant):
+        show.gaps(reports.gaps(ledger, tenant), as_json=json)
+
+
+@app.command()
+def alerts(
+    data: DataDir = None,
+    state: Annotated[
+        list[str] | None,
+        typer.Option(help="first, provisional, confirmed or withdrawn; repeatable."),
+    ] = None,
+    to_class: Annotated[str | None, typer.Option(help="Only changes to this class.")] = None,
+    json: Json = False,
+) -> None:
+    """List alerts: what changed, from what to what, how sure, since when."""
+    from functions import reports
+
+    with _ledger(data) as (ledger, tenant):
+        rows = reports.alert_list(ledger, tenant, states=tuple(state or ()), to_class=to_class)
+        show.alerts(rows, as_json=json)
+
+
+@app.command()
+def simulate(
+    out: Annotated[Path, typer.Option(help="Folder for scenes, Items and truth.")],
+    site: Annotated[int, typer.Option(help="Edge of the site, pixels.", min=128)] = 1024,
+    dates: Annotated[int, typer.Option(help="How many scenes.", min=1)] = 4,
+    sensor: Annotated[str, typer.Option(help="sentinel-2 or landsat.")] = "sentinel-2",
+    seed: Annotated[int, typer.Option(help="The same seed, the same scenes.")] = 0,
+    json: Json = False,
+) -> None:
+    """Make scenes with STAC Items and exact truth: seasons, clouds, shifts and known changes."""
+    from functions.commands import simulate as command
+
+    made = command.simulate(out, size=site, dates=dates, sensor=sensor, seed=seed, quiet=json)
+    show.simulated(made, as_json=json)
+
+
+@app.command()
+def doctor(data: DataDir = None, json: Json = False) -> None:
+    """Check what is installed and reachable; say what is missing and the cure."""
+    from functions.commands import doctor as command
+
+    checks = command.doctor(data_dir=data)
+    show.checks(checks, as_json=json)
+    if not all(check.ok for check in checks if check.needed):
+        raise typer.Exit(PLATFORM_ERROR)
+
+
+@app.command()
+def models(
+    card: Annotated[str | None, typer.Option(help="Print the card of this model.")] = None,
+    model_dir: Annotated[Path | None, typer.Option(help="Another model store.")] = None,
+    json: Json = False,
+) -> None:
+    """List the models: names, digests, what they take and give."""
+    from functions.commands import models as command
+
+    show.models(command.models(model_dir), card=card, as_json=json)
+
+
+@app.command(
+    "serve-models",
+    context_settings={"allow_extra_args": True, "ignore_unknown_options": True},
+    add_help_option=False,
+)
+def serve_models(context: typer.Context) -> None:
+    """Serve models over KServe v2 (REST): groundshift serve-models --model-dir DIR --port 8080."""
+    from groundshift.serving.main import main as serve
+
+    raise typer.Exit(serve(context.args))
+
+
+def _ledger(data: Path | None):  # type: ignore[no-untyped-def]
+    from functions.commands.common import open_ledger
+
+    return open_ledger(data)
+
+
+def _load_plugins() -> None:
+    """Commands of packages that this one must not import, e.g. `train`."""
+    for plugin in entry_points(group="groundshift.commands"):
+        app.add_typer(plugin.load(), name=plugin.name)
+
+
+def main(arguments: Sequence[str] | None = None) -> NoReturn:
+    """Run the command line; exits with one of the codes above."""
+    _load_plugins()
+    try:
+        app(args=arguments)
+    except SceneRefused as refused:
+        show.error(f"refused ({refused.reason}): {refused}")
+        sys.exit(INPUT_REFUSED)
+    except GroundshiftError as error:
+        show.error(str(error))
+        sys.exit(PLATFORM_ERROR)
+    sys.exit(DONE)

@@ -1,0 +1,57 @@
+"""What several commands share: settings from options, and the ledger of a data folder."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from groundshift.errors import Misconfigured
+from groundshift.ledger import Ledger
+from groundshift.settings import Settings
+
+
+def settings_of(data_dir: Path | None = None, **options: Any) -> Settings:
+    """Settings from the environment and what the command line says. Raises Misconfigured."""
+    given = {name: value for name, value in options.items() if value is not None}
+    if data_dir is not None:
+        given["data_dir"] = data_dir.resolve()
+    try:
+        return Settings(**given)
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        name = ".".join(str(part) for part in first["loc"])
+        raise Misconfigured(
+            f"setting {name}: {first['msg']} (got {first['input']!r:.80}); "
+            f"set GROUNDSHIFT_{name.upper()} or the option of that name"
+        ) from error
+
+
+@contextmanager
+def open_ledger(data_dir: Path | None) -> Iterator[tuple[Ledger, str]]:
+    """The ledger of a data folder and the tenant that the settings name.
+
+    Raises Misconfigured where nothing ever ran there.
+    """
+    settings = settings_of(data_dir)
+    if not settings.database_url and not (settings.data_dir / "ledger.db").exists():
+        raise Misconfigured(
+            f"no ledger in {settings.data_dir}: start `groundshift up` there first, "
+            "or name another folder with --data"
+        )
+    with Ledger.open(settings.ledger_url, tenant=settings.tenant, actor=settings.actor) as ledger:
+        yield ledger, settings.tenant
+
+
+def local_path(scene: str) -> str:
+    """A scene as it is announced: paths absolute, addresses as they are."""
+    return scene if "://" in scene else str(Path(scene).resolve())
+
+
+def roots_of(scenes: Sequence[str]) -> tuple[Path, ...]:
+    """The folders that scenes named on the command line lie in: who names a file may read it."""
+    paths = [Path(scene).resolve() for scene in scenes if "://" not in scene]
+    return tuple(dict.fromkeys(path if path.is_dir() else path.parent for path in paths))

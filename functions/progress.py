@@ -1,0 +1,37 @@
+"""Progress bars, on standard error; nothing where standard error is no terminal."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sized
+from typing import TypeVar
+
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+from functions import show
+
+T = TypeVar("T")
+Steps = Callable[[Iterable[T], str], Iterator[T]]
+
+
+def bars(*, quiet: bool) -> Progress:
+    """A group of progress bars, to be used as a context."""
+    return Progress(
+        TextColumn("{task.description:<22}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        console=show.err,
+        disable=quiet or not show.err.is_terminal,
+        transient=True,
+    )
+
+
+def steps(*, quiet: bool) -> Callable[[Iterable[T], str], Iterator[T]]:
+    """What walks an iterable behind a progress bar."""
+
+    def walk(items: Iterable[T], title: str) -> Iterator[T]:
+        total = len(items) if isinstance(items, Sized) else None
+        with bars(quiet=quiet) as progress:
+            yield from progress.track(items, total=total, description=title)
+
+    return walk

@@ -1,0 +1,191 @@
+"""How answers look on a terminal: tables for people, one JSON document for machines."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any, Final
+
+import orjson
+from rich.console import Console
+from rich.markdown import Markdown
+from rich.markup import escape
+from rich.table import Table
+
+if TYPE_CHECKING:
+    from functions.commands.demo import DemoReport
+    from functions.commands.detect import Detection
+    from functions.commands.doctor import Check
+    from functions.commands.models import ModelRow
+    from functions.commands.simulate import Simulated
+    from functions.commands.submit import Submitted
+    from functions.reports import Gap
+
+out: Final = Console()
+err: Final = Console(stderr=True)
+
+_OUTCOME_STYLE: Final = {
+    "done": "green",
+    "skipped": "yellow",
+    "refused": "red",
+    "failed": "red",
+    "pending": "cyan",
+}
+
+
+def error(message: str) -> None:
+    """An error, on standard error."""
+    err.print(f"[red]groundshift:[/] {escape(message)}", highlight=False, soft_wrap=True)
+
+
+def document(value: object) -> None:
+    """One JSON document on standard output."""
+    print(orjson.dumps(value, option=orjson.OPT_INDENT_2, default=str).decode())  # noqa: T201
+
+
+def table(title: str, columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
+    """A titled table; numbers go to the right."""
+    grid = Table(title=title, title_justify="left", title_style="bold", header_style="dim")
+    filled = [list(row) for row in rows]
+    for index, column in enumerate(columns):
+        numeric = bool(filled) and all(isinstance(row[index], int | float) for row in filled)
+        grid.add_column(column, justify="right" if numeric else "left", overflow="fold")
+    for row in filled:
+        grid.add_row(*(_cell(value) for value in row))
+    out.print(grid)
+
+
+def _cell(value: object) -> str:
+    if isinstance(value, float):
+        return f"{value:,.3g}" if abs(value) < 1 else f"{value:,.2f}"
+    if value is None:
+        return ""
+    text = escape(str(value))
+    style = _OUTCOME_STYLE.get(text)
+    return f"[{style}]{text}[/]" if style else text
+
+
+def status(report: Mapping[str, Any], *, as_json: bool) -> None:
+    """Counts by outcome."""
+    if as_json:
+        document(report)
+        return
+    if not report["scenes"]:
+        out.print("No scenes yet. Announce some: [bold]groundshift submit SCENE...[/]")
+        return
+    table("Scenes by outcome", ("outcome", "scenes"), report["scenes"].items())
+    if report["reasons"]:
+        table("Not compared, by reason", ("reason", "scenes"), report["reasons"].items())
+    table("Runs", ("state", "runs"), report["runs"].items())
+    table("Alerts", ("state", "alerts"), report["alerts"]["by_state"].items())
+    waiting = {k: v for k, v in report["deliveries"].items() if k != "done"}
+    if waiting:
+        table("Events under way", ("state", "deliveries"), waiting.items())
+
+
+def gaps(found: Sequence[Gap], *, as_json: bool) -> None:
+    """Scenes that were not compared."""
+    if as_json:
+        document([asdict(gap) for gap in found])
+    elif not found:
+        out.print("[green]No gaps:[/] every scene was compared.")
+    else:
+        rows = [(g.outcome, g.reason, g.acquired or "", g.subject, g.message) for g in found]
+        table("Not compared", ("outcome", "reason", "acquired", "scene", "why"), rows)
+
+
+def alerts(rows: Sequence[Mapping[str, Any]], *, as_json: bool) -> None:
+    """Alerts, oldest first."""
+    if as_json:
+        document(rows)
+    elif not rows:
+        out.print("No alerts.")
+    else:
+        table("Alerts", ("id", "state", "change", "ha", "p", "since", "last"), map(_alert, rows))
+
+
+def _alert(row: Mapping[str, Any]) -> tuple[object, ...]:
+    change = f"{row['from_class']} -> {row['to_class']}"
+    hectares = row["area_m2"] / 10_000
+    days = row["first_seen"][:10], row["last_seen"][:10]
+    return row["id"], row["state"], change, hectares, row["probability"], *days
+
+
+def detection(result: Detection, *, as_json: bool) -> None:
+    """What `detect` found."""
+    if as_json:
+        document(result.as_dict())
+        return
+    _areas(result.summary)
+    if result.by_class:
+        table("Changes", ("change", "polygons", "ha"), result.by_class)
+    for name, path in result.files.items():
+        out.print(f"  [dim]{name:<18}[/] {escape(str(path))}", highlight=False)
+
+
+def _areas(summary: Mapping[str, Any]) -> None:
+    rows = [(name, summary[f"{name.replace(' ', '_')}_km2"]) for name in _AREAS]
+    table("Ground", ("state", "km2"), rows)
+
+
+_AREAS: Final = ("changed", "unchanged", "not observed")
+
+
+def demo(report: DemoReport, *, as_json: bool) -> None:
+    """What the demo showed, ending on the file to open."""
+    if as_json:
+        document(report.as_dict())
+        return
+    table("Scenes", ("scene", "outcome", "reason", "shift px", "clear"), report.scenes)
+    table("Changes and alerts", ("change", "changes", "alerts", "confirmed"), report.by_class)
+    table("Ground of the last run", ("state", "km2"), report.areas)
+    table("Against the known truth", ("measure", "value"), report.scores)
+    table("Time", ("stage", "seconds", "share"), report.stages)
+    out.print(f"{report.mpx_per_s:.2f} Mpx/s through every stage, {report.wall_s:.0f} s in all.")
+    out.print(f"Open the map: [bold]{escape(str(report.map_path))}[/]", soft_wrap=True)
+
+
+def submitted(found: Sequence[Submitted], *, as_json: bool) -> None:
+    """What was announced."""
+    if as_json:
+        document([asdict(one) for one in found])
+        return
+    table("Announced", ("scene", "arrival"), [(one.href, one.arrival[:12]) for one in found])
+    out.print("See how they fare: [bold]groundshift status[/], [bold]groundshift gaps[/]")
+
+
+def simulated(made: Simulated, *, as_json: bool) -> None:
+    """What was simulated."""
+    if as_json:
+        document(made.as_dict())
+        return
+    table("Scenes", ("item", "acquired", "cloud"), made.rows)
+    out.print(f"{made.changes} known changes; truth in {escape(str(made.truth))}")
+
+
+def checks(found: Sequence[Check], *, as_json: bool) -> None:
+    """What the doctor found."""
+    if as_json:
+        document([asdict(check) for check in found])
+        return
+    rows = [(_verdict(check), check.name, check.found, check.cure) for check in found]
+    table("groundshift doctor", ("", "what", "found", "cure"), rows)
+
+
+def _verdict(check: Check) -> str:
+    if check.ok:
+        return "ok"
+    return "missing" if check.needed else "optional"
+
+
+def models(rows: Sequence[ModelRow], *, card: str | None, as_json: bool) -> None:
+    """The models, or the card of one."""
+    if card is not None:
+        chosen = [row for row in rows if row.name == card]
+        names = ", ".join(row.name for row in rows)
+        out.print(Markdown(chosen[0].card) if chosen else f"no model {card!r}: there are {names}")
+    elif as_json:
+        document([asdict(row) for row in rows])
+    else:
+        cells = [(r.name, r.digest[:19], r.size_kib, r.influence_px, r.summary) for r in rows]
+        table("Models", ("name", "digest", "KiB", "influence px", "trained on"), cells)

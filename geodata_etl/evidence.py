@@ -1,0 +1,60 @@
+"""What a scene shows inside polygons: shares of classes, by polygon."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import rasterio
+from numpy.typing import NDArray
+from rasterio.features import geometry_mask
+from rasterio.io import DatasetReader
+from rasterio.windows import Window, from_bounds
+from shapely.geometry.base import BaseGeometry
+
+from geodata_etl.bands import NOT_OBSERVED, Cover
+
+
+@dataclass(frozen=True)
+class Shares:
+    """The pixels of a class raster whose centre lies in one polygon."""
+
+    observed_fraction: float
+    """Share of the polygon's pixels that were observed, 0..1; ground outside the raster is not."""
+    classes: dict[str, float]
+    """Share of each class among the observed pixels, by `Cover` label; absent ones left out."""
+
+
+def class_shares(url: str, polygons: Sequence[BaseGeometry]) -> list[Shares]:
+    """Look into each polygon (UTM of the raster) of a class raster (uint8 `Cover`, 255 unseen)."""
+    if not polygons:
+        return []
+    with rasterio.open(url) as dataset:
+        return [_look(dataset, polygon) for polygon in polygons]
+
+
+def _look(dataset: DatasetReader, polygon: BaseGeometry) -> Shares:
+    window = _window(dataset, polygon)
+    inside = geometry_mask(
+        [polygon],
+        (int(window.height), int(window.width)),
+        dataset.window_transform(window),
+        invert=True,
+    )
+    classes = dataset.read(1, window=window, boundless=True, fill_value=NOT_OBSERVED)
+    return _shares(classes[inside])
+
+
+def _window(dataset: DatasetReader, polygon: BaseGeometry) -> Window:
+    exact = from_bounds(*polygon.bounds, transform=dataset.transform)
+    return exact.round_offsets("floor").round_lengths("ceil")
+
+
+def _shares(values: NDArray[np.uint8]) -> Shares:
+    counts = np.bincount(values, minlength=NOT_OBSERVED + 1)
+    seen = int(values.size - counts[NOT_OBSERVED])
+    if not seen:
+        return Shares(0.0, {})
+    shares = {cover.label: int(counts[cover]) / seen for cover in Cover if counts[cover]}
+    return Shares(seen / values.size, shares)

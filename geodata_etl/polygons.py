@@ -1,0 +1,236 @@
+"""Rasters in, changes out: polygons of connected changed pixels with what is known about each.
+
+Everything streams over strips of whole rows, so memory grows with the number of changes and not
+with the scene. A change is a connected component of the whole raster, so that no polygon ever
+breaks at the border of a tile, a block or a strip.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import tempfile
+from collections import defaultdict
+from collections.abc import Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
+from datetime import date
+from pathlib import Path
+from typing import Any, Final, cast
+
+import rasterio
+import shapely
+import shapely.ops
+from pyproj import Geod, Transformer
+from rasterio.features import shapes
+from shapely.geometry import MultiPolygon, Polygon, shape
+from shapely.geometry.base import BaseGeometry
+
+from geodata_etl.bands import PROBABILITY_MAX, Cover
+from geodata_etl.cog import gdal_env
+from geodata_etl.components import (
+    Changed,
+    Components,
+    component_strips,
+    find_components,
+    strip_windows,
+)
+from geodata_etl.zonal import Levels, Surroundings
+
+STRIP_ROWS: Final = 512
+"""Rows read at a time: one row of a COG's internal tiles."""
+
+
+@dataclass(frozen=True)
+class Change:
+    """One polygon of changed ground."""
+
+    id: str
+    """SHA-256 (first 16 hex digits) of CRS, geometry and classes: the same change, the same id."""
+    geometry: Polygon | MultiPolygon
+    """Outline along pixel edges, UTM metres; a MultiPolygon where parts touch at corners only."""
+    epsg: int
+    """EPSG code of `geometry`."""
+    from_class: Cover
+    """Commonest class before (of the commonest pair of classes over the changed pixels)."""
+    to_class: Cover
+    """Commonest class after."""
+    area_m2: float
+    """Geodesic area on WGS 84, square metres."""
+    pixels: int
+    """Changed pixels."""
+    mean_probability: float
+    """Mean probability of change over the pixels, 0..1."""
+    max_probability: float
+    """Highest probability of change, 0..1."""
+    observed_fraction: float
+    """Share of observed pixels among the change's own and those up to 3 px (30 m) around it.
+
+    Under 1 the change is cut by what was not seen (a cloud, a shadow, the edge of the grid) and
+    may be larger than its polygon.
+    """
+    before_date: date | None = None
+    """Date of the baseline; the caller knows it (see `dated`)."""
+    after_date: date | None = None
+    """Date of the scene."""
+
+
+def find_changes(
+    change_tif: Path | str,
+    observed_tif: Path | str,
+    before_class_tif: Path | str,
+    after_class_tif: Path | str,
+    *,
+    threshold: int,
+    min_area_px: int,
+    connectivity: int = 8,
+    strip_rows: int = STRIP_ROWS,
+) -> list[Change]:
+    """The changes of a run, ordered by their first pixel from the top left.
+
+    The rasters are those of `mosaic_blocks`, on one grid in UTM. A pixel is changed where its level
+    is at least `threshold` (1..254, probability x 254); a change is a group of at least
+    `min_area_px` changed pixels that touch by an edge (`connectivity` 4) or also by a corner (8).
+    The result does not depend on `strip_rows`, the number of rows that are read at a time.
+    """
+    if not 1 <= threshold <= PROBABILITY_MAX:
+        raise ValueError(f"threshold {threshold}: give a level from 1 to {PROBABILITY_MAX}")
+    if connectivity not in (4, 8):
+        raise ValueError(f"connectivity {connectivity}: give 4 or 8")
+    with ExitStack() as stack:
+        stack.enter_context(gdal_env())
+        paths = (change_tif, observed_tif, before_class_tif, after_class_tif)
+        rasters = [stack.enter_context(rasterio.open(path)) for path in paths]
+        _require_one_grid(rasters)
+        changed = Changed(rasters[0], threshold, connectivity, strip_rows)
+        components = find_components(changed, min_area_px=min_area_px)
+        folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="groundshift-"))
+        return _changes(changed, components, rasters, Path(folder, "components.tif"))
+
+
+def dated(changes: Sequence[Change], *, before: date, after: date) -> list[Change]:
+    """The changes with the dates of the scenes that were compared."""
+    return [replace(change, before_date=before, after_date=after) for change in changes]
+
+
+def to_lonlat(geometry: BaseGeometry, epsg: int) -> BaseGeometry:
+    """A geometry of a UTM zone in longitude and latitude (EPSG:4326), degrees."""
+    project = Transformer.from_crs(epsg, 4326, always_xy=True).transform
+    return shapely.ops.transform(project, geometry)
+
+
+def geodesic_area_m2(geometry: BaseGeometry, epsg: int) -> float:
+    """Area on the WGS 84 ellipsoid of a polygon in UTM, square metres."""
+    lonlat = shapely.orient_polygons(to_lonlat(geometry, epsg))
+    area, _ = Geod(ellps="WGS84").geometry_area_perimeter(lonlat)
+    return float(abs(area))
+
+
+def _changes(
+    changed: Changed, components: Components, rasters: Sequence[Any], spool: Path
+) -> list[Change]:
+    if not len(components.pixels):
+        return []
+    levels = _gather_levels(changed, components, rasters, spool)
+    with rasterio.open(spool) as ids:
+        around = Surroundings.none_yet(len(components.pixels))
+        for window in strip_windows(ids, changed.strip_rows):
+            around.add(ids, rasters[1], window)
+        geometries = _outlines(ids)
+    epsg = rasters[0].crs.to_epsg()
+    return [
+        _change(number, geometries[number], epsg, components, levels, around)
+        for number in range(1, len(components.pixels) + 1)
+    ]
+
+
+def _gather_levels(
+    changed: Changed, components: Components, rasters: Sequence[Any], spool: Path
+) -> Levels:
+    """Gather the zonal statistics, and write the components to `spool` (int32, 0 = none)."""
+    levels = Levels.none_yet(len(components.pixels))
+    with rasterio.open(spool, "w", **_spool_profile(changed.raster)) as ids_raster:
+        for window, level, ids in component_strips(changed, components):
+            ids_raster.write(ids, 1, window=window)
+            if ids.any():
+                before, after = (raster.read(1, window=window) for raster in rasters[2:])
+                levels.add(ids, level, before, after)
+    return levels
+
+
+def _spool_profile(raster: Any) -> dict[str, Any]:
+    return {
+        "driver": "GTiff",
+        "height": raster.height,
+        "width": raster.width,
+        "count": 1,
+        "dtype": "int32",
+        "crs": raster.crs,
+        "transform": raster.transform,
+        "blockysize": 1,  # strips of the file are whole rows: any height of write fits them
+        "compress": "zstd",
+        "zstd_level": 1,
+    }
+
+
+def _outlines(ids: Any) -> dict[int, Polygon | MultiPolygon]:
+    """The outline of each component of an open raster; GDAL reads it row by row.
+
+    Polygons are made of pixels that share edges: parts that touch at a corner become members of one
+    MultiPolygon. (Traced as one ring, they would touch themselves, which is not valid.)
+    """
+    band = rasterio.band(ids, 1)
+    parts: defaultdict[int, list[BaseGeometry]] = defaultdict(list)
+    for outline, number in shapes(band, mask=band, connectivity=4, transform=ids.transform):
+        parts[int(number)].append(shape(outline))
+    return {number: _one_geometry(found) for number, found in parts.items()}
+
+
+def _one_geometry(parts: Sequence[BaseGeometry]) -> Polygon | MultiPolygon:
+    geometry = parts[0] if len(parts) == 1 else MultiPolygon(parts)
+    if not geometry.is_valid:
+        geometry = shapely.make_valid(geometry, method="structure")
+    # normalize fixes where rings and parts begin; RFC 7946 wants counterclockwise shells
+    outline = shapely.orient_polygons(shapely.normalize(geometry))
+    return cast(Polygon | MultiPolygon, outline)
+
+
+def _change(
+    number: int,
+    geometry: Polygon | MultiPolygon,
+    epsg: int,
+    components: Components,
+    levels: Levels,
+    around: Surroundings,
+) -> Change:
+    from_class, to_class = levels.transition(number)
+    pixels = int(components.pixels[number - 1])
+    return Change(
+        id=_change_id(geometry, epsg, from_class, to_class),
+        geometry=geometry,
+        epsg=epsg,
+        from_class=from_class,
+        to_class=to_class,
+        area_m2=geodesic_area_m2(geometry, epsg),
+        pixels=pixels,
+        mean_probability=float(levels.total[number - 1] / pixels / PROBABILITY_MAX),
+        max_probability=float(levels.highest[number - 1] / PROBABILITY_MAX),
+        observed_fraction=around.observed_fraction(number),
+    )
+
+
+def _change_id(geometry: BaseGeometry, epsg: int, from_class: Cover, to_class: Cover) -> str:
+    key = f"{epsg}:{int(from_class)}:{int(to_class)}:".encode() + shapely.to_wkb(
+        geometry, byte_order=1
+    )
+    return hashlib.sha256(key).hexdigest()[:16]
+
+
+def _require_one_grid(rasters: Sequence[Any]) -> None:
+    first = rasters[0]
+    for raster in rasters[1:]:
+        if (raster.crs, raster.transform, raster.shape) != (
+            first.crs,
+            first.transform,
+            first.shape,
+        ):
+            raise ValueError(f"{raster.name} and {first.name} lie on different grids: one run each")

@@ -1,0 +1,409 @@
+"""A site and its scenes: the same seed and date give the same bits."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from datetime import UTC, date, datetime, timedelta
+from functools import cached_property
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from geodata_etl.bands import NODATA, Cover
+from geodata_etl.grid import Extent, Grid
+from geodata_etl.simulate import sensor as optics
+from geodata_etl.simulate.changes import Change, ChangeCounts, draw_changes
+from geodata_etl.simulate.climate import CLIMATES, Climate
+from geodata_etl.simulate.ground import Palette, palette
+from geodata_etl.simulate.layout import Land, build_land, shading
+from geodata_etl.simulate.materials import Material
+from geodata_etl.simulate.noise import Float, generator, moment, periodic
+from geodata_etl.simulate.sky import Sky, draw_sky
+
+MARGIN: Final = 8
+"""Land drawn beyond the site on every side, so that a shifted scene still shows land."""
+MAX_SHIFT: Final = 3.0
+"""Largest misregistration, pixels."""
+_STRIP: Final = 256
+"""Rows rendered at a time: bounds the memory of a scene."""
+_SHORT: Final = np.timedelta64(0)
+
+
+@dataclass(frozen=True)
+class SiteSpec:
+    """Everything that a site follows from."""
+
+    seed: int
+    size_px: int = 2048
+    epsg: int = 32631
+    top: int = -539_840
+    """First lattice row; the default is a whole tile at 48.7 N."""
+    left: int = 44_800
+    """First lattice column."""
+    climate: str | None = None
+    """One of `CLIMATES`; None draws one."""
+    sensor: str = "sentinel-2"
+    """Default sensor of the site's scenes: sentinel-2 or landsat."""
+    toa: bool = True
+    """Top of atmosphere (L1C) or surface (L2A) reflectance."""
+    changes: ChangeCounts | None = None
+    """None draws as many as fit the size."""
+    start: date = date(2023, 3, 1)
+    days: int = 730
+    """Changes fall within so many days of `start`."""
+
+
+@dataclass(frozen=True, eq=False)
+class SimulatedScene:
+    """One acquisition with its truth, all on the site's grid."""
+
+    acquired: datetime
+    """UTC."""
+    reflectance: NDArray[np.uint16]
+    """[6, H, W], reflectance x 10000, 0 = nodata."""
+    cloud: NDArray[np.uint8]
+    """`Cloud` truth [H, W]."""
+    cover: NDArray[np.uint8]
+    """`Cover` truth [H, W] of the ground, also below clouds."""
+    shift_yx_px: tuple[float, float]
+    """By how much the image content lies off the truth grid: rows down, columns right."""
+    sensor: str
+    toa: bool = True
+
+
+@dataclass(frozen=True, eq=False)
+class Site:
+    """The land of a site and what happens to it."""
+
+    spec: SiteSpec
+    climate: Climate
+    land: Land
+    changes: tuple[Change, ...]
+    per_material: int
+    _textures: tuple[Float, Float] = field(repr=False)
+
+    @property
+    def grid(self) -> Grid:
+        """Where the site lies."""
+        s = self.spec
+        return Grid(s.epsg, Extent(s.top, s.left, s.top + s.size_px, s.left + s.size_px))
+
+    @cached_property
+    def period(self) -> tuple[datetime, datetime]:
+        """The time in which the changes fall, UTC."""
+        start = moment(self.spec.start)
+        return start, start + timedelta(days=self.spec.days)
+
+    def ids_at(self, day: date | datetime) -> NDArray[np.uint16]:
+        """Object ids on a day, on the padded grid."""
+        ids = self.land.ids.copy()
+        for change in self.changes:
+            if change.active(moment(day)):
+                window = ids[change.rows, change.cols]
+                window[change.footprint] = change.patch[change.footprint]
+        return ids
+
+    def cover_at(self, day: date | datetime) -> NDArray[np.uint8]:
+        """`Cover` truth of a day [H, W]."""
+        return self._palette(moment(day)).cover[_inner(self.ids_at(day))]
+
+    def change_mask(self, date_a: date | datetime, date_b: date | datetime) -> NDArray[np.uint8]:
+        """[H, W]: 1 where a known change turned the land from one class into another.
+
+        A harvest or a new leaf is no change.
+        """
+        a, b = moment(date_a), moment(date_b)
+        touched = np.zeros(self.land.ids.shape, bool)
+        for change in self.changes:
+            if change.active(a) != change.active(b):
+                touched[change.rows, change.cols] |= change.footprint
+        differs = self.cover_at(a) != self.cover_at(b)
+        return (_inner(touched) & differs).astype(np.uint8)
+
+    def covers_of(self, change: Change) -> tuple[Cover, Cover]:
+        """The commonest class of a change's ground just before and just after it."""
+        found = []
+        for day in (change.date - timedelta(days=1), change.date + timedelta(hours=1)):
+            ids = self.ids_at(day)[change.rows, change.cols][change.footprint]
+            found.append(Cover(int(np.bincount(self._palette(day).cover[ids]).argmax())))
+        return found[0], found[1]
+
+    def scene(
+        self,
+        day: date | datetime,
+        *,
+        cloud_fraction: float | None = None,
+        shift: tuple[float, float] | None = None,
+        haze: float | None = None,
+        sensor: str | None = None,
+        toa: bool | None = None,
+        swath: float = 0.0,
+    ) -> SimulatedScene:
+        """The site as seen on a day.
+
+        What is not given is drawn from seed and day: `cloud_fraction` 0..1; `shift` (dy, dx) px,
+        at most 3; `haze`, 1 a clear day .. 4; `sensor`; `toa`. `swath` 0..1 is the share
+        of the site that lies off the swath and is nodata. Raises ValueError for values outside.
+        """
+        acquired = moment(day)
+        rng = generator(self.spec.seed, "scene", acquired.isoformat())
+        drawn = _draw_conditions(rng)
+        cloud_fraction = drawn.cloud if cloud_fraction is None else cloud_fraction
+        haze = drawn.haze if haze is None else haze
+        shift = drawn.shift if shift is None else shift
+        toa = self.spec.toa if toa is None else toa
+        _check(cloud_fraction=cloud_fraction, shift=shift, haze=haze, swath=swath)
+        instrument = _sensor(sensor or self.spec.sensor)
+        zenith, azimuth = _sun(self.climate.latitude, acquired)
+        ids = self.ids_at(acquired)
+        sky = draw_sky(
+            rng,
+            (ids.shape[0], ids.shape[1]),
+            cloud_fraction=cloud_fraction,
+            haze=haze,
+            sun_zenith=zenith,
+            sun_azimuth=azimuth,
+        )
+        view = _View(
+            ids=ids,
+            tables=self._palette(acquired),
+            sky=sky,
+            land=self.land,
+            textures=self._textures,
+            sensor=instrument,
+            gain=drawn.gain,
+            toa=toa,
+            shift=shift,
+            zenith=zenith,
+            azimuth=azimuth,
+            drift=int(rng.integers(1 << 20)),
+        )
+        reflectance, cloud = _record(view, rng, self.spec.size_px)
+        if swath:
+            _cut(reflectance, rng, swath)
+        return SimulatedScene(
+            acquired,
+            reflectance,
+            cloud,
+            view.tables.cover[_inner(ids)],
+            (float(shift[0]), float(shift[1])),
+            instrument.name,
+            toa,
+        )
+
+    def _palette(self, day: datetime) -> Palette:
+        since = np.full(len(Material) * self.per_material, 1e4, np.float32)
+        for change in self.changes:
+            if change.active(day):
+                since[np.unique(change.patch[change.footprint])] = (day - change.date).days
+        return palette(
+            seed=self.spec.seed,
+            climate=self.climate,
+            per_material=self.per_material,
+            day=day,
+            since_days=since,
+        )
+
+
+def simulate_site(spec: SiteSpec) -> Site:
+    """Lay out the land of a site and place its changes.
+
+    Raises ValueError for a size under 32 px or an unknown climate or sensor.
+    """
+    if spec.size_px < 32:
+        raise ValueError(f"size_px is {spec.size_px}; a site needs at least 32 px")
+    _sensor(spec.sensor)
+    climate = _climate(spec)
+    edge = spec.size_px + 2 * MARGIN
+    per_material = 128 if spec.size_px <= 512 else 2048
+    land = build_land(
+        seed=spec.seed, climate=climate, shape=(edge, edge), per_material=per_material
+    )
+    start = moment(spec.start)
+    changes = draw_changes(
+        seed=spec.seed,
+        ids=land.ids,
+        counts=spec.changes or ChangeCounts.for_size(spec.size_px),
+        period=(start, start + timedelta(days=spec.days)),
+        margin=MARGIN + 2,
+        per_material=per_material,
+    )
+    rng = generator(spec.seed, "texture")
+    size = 256 if spec.size_px <= 512 else 1024
+    textures = (
+        periodic(rng, size, beta=0.9, wavelength=size),
+        periodic(rng, size, beta=2.6, wavelength=40),
+    )
+    return Site(spec, climate, land, changes, per_material, textures)
+
+
+def default_dates(
+    n: int, *, start: date = date(2023, 3, 1), days: int = 730, seed: int = 0
+) -> tuple[datetime, ...]:
+    """`n` acquisition times spread over `days`, on a five-day revisit, earliest first."""
+    if not 1 <= n <= days // 5:
+        raise ValueError(f"n is {n}; between 1 and {days // 5} dates fit into {days} days")
+    rng = generator(seed, "dates", n)
+    step = days / n
+    offsets = [(i + 0.5 + 0.3 * float(rng.uniform(-1, 1))) * step for i in range(n)]
+    return tuple(moment(start + timedelta(days=5 * round(offset / 5))) for offset in offsets)
+
+
+@dataclass(frozen=True)
+class _Conditions:
+    cloud: float
+    haze: float
+    shift: tuple[float, float]
+    gain: Float
+
+
+def _draw_conditions(rng: np.random.Generator) -> _Conditions:
+    """Half of the days are clear; misregistration is some tenths of a pixel, seldom over one."""
+    cloud = 0.0 if rng.random() < 0.35 else float(rng.beta(0.7, 2.2))
+    haze = 1 + float(rng.gamma(1.2, 0.35))
+    shift = rng.normal(0, 0.35, 2).clip(-MAX_SHIFT, MAX_SHIFT)
+    gain = np.exp(rng.normal(0, 0.025) + rng.normal(0, 0.012, 6)).astype(np.float32)
+    return _Conditions(cloud, min(haze, 4.0), (float(shift[0]), float(shift[1])), gain)
+
+
+def _check(
+    *, cloud_fraction: float, shift: tuple[float, float], haze: float, swath: float
+) -> None:
+    if not 0 <= cloud_fraction <= 1:
+        raise ValueError(f"cloud_fraction is {cloud_fraction}; give a share between 0 and 1")
+    if max(abs(shift[0]), abs(shift[1])) > MAX_SHIFT:
+        raise ValueError(f"shift is {shift} px; at most {MAX_SHIFT} px can be drawn")
+    if not 0 <= haze <= 10:
+        raise ValueError(f"haze is {haze}; give 1 for a clear day, up to 10")
+    if not 0 <= swath < 1:
+        raise ValueError(f"swath is {swath}; give the share off the swath, 0 to below 1")
+
+
+def _sensor(name: str) -> optics.Sensor:
+    if name not in optics.SENSORS:
+        raise ValueError(f"sensor {name!r} is unknown; choose from {', '.join(optics.SENSORS)}")
+    return optics.SENSORS[name]
+
+
+def _climate(spec: SiteSpec) -> Climate:
+    if spec.climate is None:
+        rng = generator(spec.seed, "climate")
+        return list(CLIMATES.values())[int(rng.choice(5, p=[0.36, 0.18, 0.2, 0.14, 0.12]))]
+    if spec.climate not in CLIMATES:
+        raise ValueError(f"climate {spec.climate!r} is unknown; choose from {', '.join(CLIMATES)}")
+    return CLIMATES[spec.climate]
+
+
+def _sun(latitude: float, day: datetime) -> tuple[float, float]:
+    """Zenith and azimuth of the sun at the overpass, degrees (half an hour to two before noon)."""
+    doy = day.timetuple().tm_yday
+    declination = np.radians(-23.44 * np.cos(2 * np.pi * (doy + 10) / 365))
+    hour, place = np.radians(-22.0), np.radians(latitude)
+    height = np.sin(place) * np.sin(declination)
+    height += np.cos(place) * np.cos(declination) * np.cos(hour)
+    zenith = np.arccos(height)
+    north = np.sin(declination) * np.cos(place) - np.cos(declination) * np.sin(place) * np.cos(hour)
+    east = -np.cos(declination) * np.sin(hour)
+    return float(np.degrees(zenith)), float(np.degrees(np.arctan2(east, north)) % 360)
+
+
+@dataclass(frozen=True)
+class _View:
+    """What one scene is rendered from."""
+
+    ids: NDArray[np.uint16]
+    tables: Palette
+    sky: Sky
+    land: Land
+    textures: tuple[Float, Float]
+    sensor: optics.Sensor
+    gain: Float
+    toa: bool
+    shift: tuple[float, float]
+    zenith: float
+    azimuth: float
+    drift: int
+
+
+def _record(
+    view: _View, rng: np.random.Generator, size: int
+) -> tuple[NDArray[np.uint16], NDArray[np.uint8]]:
+    """Render strip by strip: reflectance [6, size, size] and cloud truth [size, size]."""
+    reflectance = np.empty((6, size, size), np.uint16)
+    cloud = np.empty((size, size), np.uint8)
+    for rows in _strips(size):
+        padded = slice(rows.start, rows.stop + 2 * MARGIN)
+        light = _ground(view, padded)
+        for band in range(6):
+            seen = optics.focus(light[band], view.sensor.blur_px[band], view.shift, MARGIN)
+            seen *= view.gain[band] * np.float32(view.sensor.gain[band])
+            seen += np.float32(view.sensor.offset[band])
+            noise = rng.standard_normal(seen.shape, dtype=np.float32)
+            noise *= view.sensor.noise[band]
+            seen += noise
+            reflectance[band, rows] = optics.quantise(seen)
+        cloud[rows] = view.sky.classes(padded)[MARGIN:-MARGIN, MARGIN:-MARGIN]
+    return reflectance, cloud
+
+
+def _strips(size: int) -> Iterator[slice]:
+    for start in range(0, size, _STRIP):
+        yield slice(start, min(start + _STRIP, size))
+
+
+def _ground(view: _View, rows: slice) -> Float:
+    """Top-of-optics reflectance [6, rows, cols] of a padded strip."""
+    ids = view.ids[rows]
+    fine, coarse = (_tile(texture, rows, ids.shape[1], view.drift) for texture in view.textures)
+    relative = 1 + view.tables.fine[ids] * fine
+    relative += view.tables.coarse[ids] * coarse
+    relative *= _lit(view, rows, ids)
+    np.maximum(relative, 0.25, out=relative)
+    light: Float = view.tables.spectra[:, ids]
+    light *= relative
+    opacity, shadow, tone, haze = view.sky.strip(rows)
+    if shadow is not None:
+        optics.darken(light, shadow)
+    optics.expose(light, haze, level_toa=view.toa)
+    if opacity is not None and tone is not None:
+        optics.cover_with_clouds(light, opacity, tone)
+    return light
+
+
+def _tile(texture: Float, rows: slice, width: int, drift: int) -> Float:
+    """A strip of an endlessly repeated texture; it stays with the land from date to date."""
+    del drift
+    down = np.arange(rows.start, rows.stop) % texture.shape[0]
+    right = np.arange(width) % texture.shape[1]
+    return texture[np.ix_(down, right)]
+
+
+def _lit(view: _View, rows: slice, ids: NDArray[np.uint16]) -> Float:
+    """Light on the ground: slopes, and shadows that houses and wood edges throw."""
+    tilt = np.tan(np.radians(min(view.zenith, 75.0)))
+    lit = np.float32(1) - np.float32(view.land.relief * tilt) * shading(
+        view.land, (view.ids.shape[0], view.ids.shape[1]), rows
+    )
+    height = view.tables.height[ids]
+    north = np.roll(height, -1, axis=0) * 0  # the sun stands south: shadows fall to the north
+    north[:-1] = height[1:]
+    west = np.zeros_like(height)
+    west[:, :-1] = height[:, 1:]
+    cast = np.maximum(north, west * 0.6) - height
+    lit *= 1 - np.clip(cast, 0, 1) * np.float32(min(0.35 * tilt, 0.6))
+    return np.asarray(np.clip(lit, 0.3, 1.7), np.float32)
+
+
+def _cut(reflectance: NDArray[np.uint16], rng: np.random.Generator, share: float) -> None:
+    """Blank what lies beyond a slanted swath edge."""
+    size = reflectance.shape[1]
+    rows, cols = np.arange(size)[:, None], np.arange(size)[None, :]
+    across = cols + rows * rng.uniform(-0.25, 0.25)
+    off = across < np.quantile(across[::8, ::8], share)
+    reflectance[:, off] = NODATA
+
+
+def _inner(padded: NDArray[np.generic]) -> NDArray[np.generic]:
+    return padded[MARGIN:-MARGIN, MARGIN:-MARGIN]

@@ -1,0 +1,54 @@
+"""The alerts of a site, and what runs say of their polygons."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from sqlalchemy import Connection, Row, select
+
+from groundshift.ledger import tables
+from groundshift.ledger.database import Tx
+
+
+def of_site(connection: Connection, site_id: str) -> dict[str, Row[Any]]:
+    """A site's alerts by id, withdrawn ones included."""
+    table = tables.alerts
+    query = select(table).where(table.c.site_id == site_id).order_by(table.c.id)
+    return {row.id: row for row in connection.execute(query)}
+
+
+def of_tenant(connection: Connection, tenant: str) -> list[Row[Any]]:
+    """A tenant's alerts, oldest first."""
+    table = tables.alerts
+    query = select(table).where(table.c.tenant == tenant).order_by(table.c.first_seen, table.c.id)
+    return list(connection.execute(query))
+
+
+def store(tx: Tx, row: Mapping[str, Any]) -> None:
+    """Write an alert, new or changed."""
+    table = tables.alerts
+    fresh = {**row, "created": tx.now, "updated": tx.now, "actor": tx.actor}
+    if not tx.insert_new(table, fresh):
+        tx.execute(table.update().where(table.c.id == row["id"]).values(**row, updated=tx.now))
+
+
+def observations(connection: Connection, digests: Iterable[str]) -> dict[tuple[str, str], Any]:
+    """What is known of polygons: value by (geometry digest, run id)."""
+    table = tables.observations
+    found: dict[tuple[str, str], Any] = {}
+    for part in _parts(sorted(set(digests)), 500):  # SQLite bounds the variables of a statement
+        query = select(table).where(table.c.geometry_digest.in_(part))
+        found.update({(r.geometry_digest, r.run_id): r.value for r in connection.execute(query)})
+    return found
+
+
+def add_observations(tx: Tx, values: Mapping[tuple[str, str], Any]) -> None:
+    """Keep what runs say of polygons."""
+    for (digest, run_id), value in values.items():
+        row = {"geometry_digest": digest, "run_id": run_id, "value": value}
+        tx.insert_new(tables.observations, row)
+
+
+def _parts(items: Sequence[str], size: int) -> Iterable[Sequence[str]]:
+    return (items[i : i + size] for i in range(0, len(items), size))

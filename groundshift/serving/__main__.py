@@ -1,0 +1,5 @@
+"""``python -m groundshift.serving``."""
+
+from groundshift.serving.main import main
+
+main()

@@ -1,0 +1,138 @@
+"""One loaded model: ONNX Runtime behind the tensor contract, one image at a time."""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+import onnxruntime
+
+from groundshift.errors import Misconfigured
+from groundshift.models import MAX_ARTIFACT_BYTES, ModelRecord, TensorSpec, read_artifact
+from groundshift.v2 import Array, BadMessage
+
+PROVIDER: Final = "CPUExecutionProvider"
+MULTIPLE_PX: Final = 32
+"""H and W of an input are multiples of this: five halvings of the U-Nets (tensor contract)."""
+BATCH_POLICY: Final = "b1"
+"""Images are computed one by one, so that batch mates can never change a pixel."""
+
+_ISA: Final = ("avx", "avx2", "fma", "avx512f", "avx512_vnni", "avx_vnni", "amx_int8", "asimd")
+"""CPU flags (as Linux names them) by which ONNX Runtime's MLAS chooses its kernels."""
+_ORT_TYPES: Final = {
+    "BOOL": "tensor(bool)",
+    "UINT8": "tensor(uint8)",
+    "UINT16": "tensor(uint16)",
+    "INT16": "tensor(int16)",
+    "INT32": "tensor(int32)",
+    "INT64": "tensor(int64)",
+    "FP32": "tensor(float)",
+}
+
+
+class Session:
+    """A model ready to infer; `run` may be called from several threads at once."""
+
+    def __init__(self, record: ModelRecord, *, max_bytes: int = MAX_ARTIFACT_BYTES) -> None:
+        """Load and check the artifact.
+
+        Raises NotFound or Misconfigured: no artifact, another digest, not ONNX, or tensors that
+        are not those of the record.
+        """
+        self.record = record
+        self.signature = compute_signature(record.variant)
+        artifact = read_artifact(record, max_bytes=max_bytes)
+        try:
+            self._session = onnxruntime.InferenceSession(artifact, _options(), providers=[PROVIDER])
+        except _ort_errors() as error:
+            raise Misconfigured(
+                f"{record.artifact}: ONNX Runtime {onnxruntime.__version__} cannot load it: {error}"
+            ) from error
+        _hold(record, "input", record.inputs, self._session.get_inputs())
+        _hold(record, "output", record.outputs, self._session.get_outputs())
+
+    def run(self, inputs: Mapping[str, Array]) -> dict[str, Array]:
+        """Infer ``[N, C, H, W]`` inputs, image by image.
+
+        Returns the outputs by name. Raises BadMessage where the inputs do not fit each other.
+        """
+        count = _batch(inputs)
+        names = [spec.name for spec in self.record.outputs]
+        images = [
+            self._session.run(names, {name: x[n : n + 1] for name, x in inputs.items()})
+            for n in range(count)
+        ]
+        if count == 1:
+            return dict(zip(names, images[0], strict=True))
+        return {
+            name: np.concatenate(planes)
+            for name, planes in zip(names, zip(*images, strict=True), strict=True)
+        }
+
+
+def compute_signature(variant: str) -> str:
+    """What the numbers depend on beside the model: two equal signatures give equal bits.
+
+    ``onnxruntime-<version>/<provider>/<variant>/<batch policy>/<machine and its CPU flags>``.
+    """
+    isa = "+".join((platform.machine(), *_cpu_flags()))
+    return f"onnxruntime-{onnxruntime.__version__}/{PROVIDER}/{variant}/{BATCH_POLICY}/{isa}"
+
+
+def _cpu_flags() -> list[str]:
+    try:
+        lines = Path("/proc/cpuinfo").read_text("ascii", "replace").splitlines()
+    except OSError:  # not Linux: one build serves one kind of CPU there
+        return []
+    rows = (line.partition(":") for line in lines)
+    flags = next((row[2].split() for row in rows if row[0].strip() in ("flags", "Features")), [])
+    return [flag for flag in _ISA if flag in flags]
+
+
+def _options() -> onnxruntime.SessionOptions:
+    options = onnxruntime.SessionOptions()
+    # One thread per inference: sums are split the same way whatever the number of cores, and the
+    # server's own threads keep the cores busy.
+    options.intra_op_num_threads = 1
+    options.inter_op_num_threads = 1
+    options.execution_mode = onnxruntime.ExecutionMode.ORT_SEQUENTIAL
+    options.log_severity_level = 3
+    return options
+
+
+def _ort_errors() -> tuple[type[Exception], ...]:
+    from onnxruntime.capi import onnxruntime_pybind11_state as state
+
+    return (
+        state.InvalidProtobuf,
+        state.InvalidGraph,
+        state.Fail,
+        state.NotImplemented,
+        state.InvalidArgument,
+        state.RuntimeException,
+        state.NoSuchFile,
+    )
+
+
+def _hold(record: ModelRecord, kind: str, specs: Iterable[TensorSpec], found: Any) -> None:
+    expected = {spec.name: (_ORT_TYPES[spec.datatype], len(spec.shape)) for spec in specs}
+    actual = {node.name: (node.type, len(node.shape)) for node in found}
+    if expected != actual:
+        raise Misconfigured(
+            f"{record.artifact}: its {kind}s (type, dimensions) are {actual}, "
+            f"model.json says {expected}; export the model again"
+        )
+
+
+def _batch(inputs: Mapping[str, Array]) -> int:
+    sizes = {(x.shape[0], *x.shape[-2:]) for x in inputs.values()}
+    if len(sizes) > 1:
+        shapes = {name: list(x.shape) for name, x in inputs.items()}
+        raise BadMessage(f"inputs differ in N, H or W: {shapes}")
+    ((count, height, width),) = sizes
+    if height % MULTIPLE_PX or width % MULTIPLE_PX:
+        raise BadMessage(f"H x W is {height} x {width}; both must be multiples of {MULTIPLE_PX}")
+    return int(count)

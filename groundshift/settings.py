@@ -1,0 +1,171 @@
+"""Every knob once: name with its unit, default, description. Read once at the entry point.
+
+Values come from keyword arguments or from the environment (``GROUNDSHIFT_THRESHOLD=0.6``); lists
+are JSON there (``GROUNDSHIFT_ALLOWED_HOSTS=["example.org"]``).
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+import platformdirs
+from pydantic import Field
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+Count = Annotated[int, Field(ge=1)]
+Fraction = Annotated[float, Field(ge=0, le=1)]
+Positive = Annotated[float, Field(gt=0)]
+
+
+def _data_dir() -> Path:
+    return platformdirs.user_data_path("groundshift")
+
+
+class Settings(BaseSettings):
+    """What every program of the platform is told; immutable."""
+
+    model_config = SettingsConfigDict(env_prefix="GROUNDSHIFT_", frozen=True, extra="forbid")
+
+    # Where things are
+    data_dir: Path = Field(
+        default_factory=_data_dir, description="Folder of the embedded ledger and objects"
+    )
+    database_url: str = Field(
+        default="",
+        description="SQLAlchemy address of the ledger; empty: SQLite in the data folder",
+    )
+    object_root: str = Field(
+        default="", description="Folder or s3:// address of the objects; empty: in the data folder"
+    )
+    model_dir: Path | None = Field(
+        default=None, description="Model store to serve; empty: the models inside the package"
+    )
+    models_url: str = Field(
+        default="", description="Address of a running model server; empty: start one"
+    )
+
+    # Who
+    tenant: str = Field(default="local", min_length=1, description="Owner of what names none")
+    actor: str = Field(default="groundshift", min_length=1, description="Who acts, in the ledger")
+
+    # What may be read
+    allowed_roots: tuple[Path, ...] = Field(
+        default=(), description="Folders that scenes may be read from; empty: none but data_dir"
+    )
+    allowed_hosts: tuple[str, ...] = Field(
+        default=(), description="Hosts that scenes may be read from over http(s)"
+    )
+    max_file_bytes: Count = Field(
+        default=8 << 30, description="Largest single file of a scene, bytes on disk"
+    )
+    max_scene_bytes: Count = Field(
+        default=8 << 30, description="Largest scene once decoded, bytes of the six-band stack"
+    )
+    max_event_bytes: Count = Field(default=1 << 20, description="Largest event taken, bytes")
+
+    # Ingest
+    auto_site: bool = Field(
+        default=True, description="Make a site of the footprint where a scene touches none"
+    )
+    max_shift_px: Positive = Field(
+        default=3.0, description="Largest measured shift that is corrected, pixels of 10 m"
+    )
+    max_shift_spread_px: Positive = Field(
+        default=1.0,
+        description="Largest disagreement of the shift's windows in a pair, pixels of 10 m",
+    )
+    gdal_cache_mb: Count = Field(default=256, description="GDAL block cache per process, MiB")
+
+    # Plan
+    baseline_size: Count = Field(default=3, description="Most scenes in a baseline")
+    baseline_max_age_days: Count = Field(
+        default=1100, description="Oldest scene in a baseline, days before the compared one"
+    )
+    season_max_days: Count = Field(
+        default=183, description="Largest distance in the year of compared scenes, days; 183: any"
+    )
+    min_overlap_fraction: Fraction = Field(
+        default=0.05, description="Least share of the scene's valid ground that the baseline covers"
+    )
+    min_valid_fraction: Fraction = Field(
+        default=0.01, description="Least share of the site that a scene must cover with valid data"
+    )
+    block_tiles_rows: Count = Field(default=4, description="Tile rows of a block")
+    block_tiles_cols: Count = Field(default=4, description="Tile columns of a block")
+
+    # Detect
+    detect_workers: Count = Field(default=4, description="Dask threads per block")
+    max_in_flight: Count = Field(
+        default=4, description="Most requests at the model server at once, per process"
+    )
+    infer_timeout_s: Positive = Field(default=120.0, description="Longest wait for one inference")
+    clear_classes: tuple[Literal["clear", "cloud", "thin", "shadow"], ...] = Field(
+        default=("clear",), description="Cloud-mask classes that count as observed"
+    )
+    cloud_buffer_px: Annotated[int, Field(ge=0)] = Field(
+        default=3, description="Growth of what the cloud mask hides, pixels of 10 m"
+    )
+
+    # Assemble
+    threshold: Fraction = Field(default=0.5, description="Change probability from which it counts")
+    min_area_px: Count = Field(
+        default=20, description="Minimum mapping unit, pixels of 10 m (100 m2 each)"
+    )
+
+    # Track
+    match_overlap_fraction: Fraction = Field(
+        default=0.2, description="Overlap, of the smaller polygon, that makes two changes one alert"
+    )
+
+    # Events
+    dispatch_concurrency: Count = Field(
+        default=4, description="Most deliveries of one Trigger at once, embedded"
+    )
+    dispatch_batch: Count = Field(default=64, description="Most outbox events taken in one go")
+    dispatch_poll_s: Positive = Field(
+        default=1.0, description="Longest time until another process's commit is noticed, seconds"
+    )
+    lease_slack_s: Positive = Field(
+        default=30.0, description="What a delivery's lease outlasts its timeout by, seconds"
+    )
+    backoff_scale: Annotated[float, Field(ge=0)] = Field(
+        default=1.0, description="Factor on every Trigger's backoffDelay, embedded"
+    )
+    max_losses: Count = Field(
+        default=20, description="Deliveries cut off by the process's death before the dead letter"
+    )
+    database_timeout_s: Positive = Field(
+        default=60.0, description="Longest wait for the database's write lock, seconds"
+    )
+
+    @property
+    def ledger_url(self) -> str:
+        """SQLAlchemy address of the ledger."""
+        return self.database_url or f"sqlite:///{self.data_dir / 'ledger.db'}"
+
+    @property
+    def objects(self) -> str:
+        """Folder or address of the object store."""
+        return self.object_root or str(self.data_dir / "objects")
+
+    @property
+    def models(self) -> Path:
+        """The model store to serve."""
+        return self.model_dir or Path(__file__).with_name("model_store")
+
+
+def _shown(value: object) -> str:
+    return "" if value is None else str(value)
+
+
+def settings_table() -> str:
+    """The documentation's table of settings, in Markdown."""
+    head = "| setting | default | meaning |\n|---|---|---|\n"
+    rows = (
+        f"| `GROUNDSHIFT_{name.upper()}` "
+        f"| `{'a folder of the user' if f.default_factory else _shown(f.default)}` "
+        f"| {f.description} |"
+        for name, f in Settings.model_fields.items()
+    )
+    return head + "\n".join(rows).replace("``", "") + "\n"
