@@ -20,10 +20,12 @@ from geodata_etl.grid import Grid
 
 BLOCK_PX: Final = 512
 """Edge of a COG's internal tiles, pixels."""
-CACHE_MIB: Final = 128
-"""GDAL's block cache: fixed, so that memory does not grow with the machine (default is 5 % of it).
+CACHE_BYTES: Final = 256 << 20
+"""GDAL's block cache, bytes: fixed, so that memory does not grow with the machine (its own default
+is 5 % of the memory).
 
-Holds two rows of 512 px blocks of a 10980 px wide, six-band uint16 raster (2 x 64 MiB).
+Holds two rows of 512 px blocks of a 10980 px wide raster with six uint16 bands (2 x 64 MiB), of the
+source and of the target.
 """
 
 Block = tuple[Window, NDArray[Any]]
@@ -37,7 +39,7 @@ Colours = Mapping[int, tuple[int, int, int, int]]
 def gdal_env(**options: Any) -> Iterator[None]:
     """The GDAL settings that every raster access of this package runs under."""
     fixed = {
-        "GDAL_CACHEMAX": CACHE_MIB,
+        "GDAL_CACHEMAX": CACHE_BYTES,  # rasterio takes bytes, whatever the size
         "GDAL_DISABLE_READDIR_ON_OPEN": "EMPTY_DIR",  # no side-car file is ever looked for
         "GDAL_TIFF_INTERNAL_MASK": True,
     }

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import os
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
@@ -132,11 +131,58 @@ class Access:
                 Refusal.MISSING_FILE, f"{href!r} answered {response.status_code}: check the address"
             )
         self._within_limit(href, int(response.headers.get("content-length", 0)))
-        with tempfile.NamedTemporaryFile(dir=path.parent, delete_on_close=False) as part:
-            size = 0
+        with tempfile.TemporaryDirectory(dir=path.parent) as folder:
+            part = Path(folder, "part")
+            self._write(response, part)
+            part.replace(path)  # complete or not there at all
+
+    def _write(self, response: httpx.Response, part: Path) -> None:
+        size = 0
+        with part.open("wb") as stream:
             for chunk in response.iter_bytes(1 << 20):
                 size += len(chunk)  # a host may send more than it announced
-                self._within_limit(href, size)
-                part.write(chunk)
-            part.close()
-            os.link(part.name, path) if not path.exists() else None
+                self._within_limit(str(response.url), size)
+                stream.write(chunk)
+
+
+def is_http(href: str | Path | None) -> bool:
+    """Whether a href or base is a web address."""
+    return urlsplit(str(href)).scheme in _HTTP
+
+
+def absolute(href: str, base: str | Path | None = None) -> str:
+    """A href as an http(s) address or a local path, taken from `base` where it is relative.
+
+    Raises SceneRefused(HREF_FORBIDDEN) for every other scheme, for GDAL's virtual file systems and
+    for a remote document that names a local file.
+    """
+    parts = urlsplit(href)
+    if parts.scheme in _HTTP:
+        return href
+    if is_http(base):
+        if parts.scheme:
+            raise _forbidden(href, "a remote document may only name remote files")
+        return urljoin(str(base), href)
+    if parts.scheme not in ("", "file") or (parts.scheme == "file" and parts.netloc):
+        raise _forbidden(href, "only local paths, file:// and http(s) are read")
+    path = unquote(parts.path) if parts.scheme == "file" else href
+    if "\0" in path or path.startswith("/vsi"):
+        raise _forbidden(href, "that is no path of a file")
+    return str(_folder(base) / path)
+
+
+def _folder(base: str | Path | None) -> Path:
+    if base is None:
+        return Path.cwd()
+    path = Path(base)
+    return path if path.is_dir() else path.parent
+
+
+def _forbidden(href: str, why: str) -> SceneRefused:
+    return SceneRefused(
+        Refusal.HREF_FORBIDDEN, f"{href!r} is refused: {why}; name a file inside an allowed folder"
+    )
+
+
+def _listing(things: tuple[str, ...] | tuple[Path, ...]) -> str:
+    return ", ".join(str(thing) for thing in things) or "none"

@@ -17,9 +17,10 @@ from datetime import date
 from pathlib import Path
 from typing import Any, Final, cast
 
+import numpy as np
 import rasterio
 import shapely
-import shapely.ops
+from numpy.typing import NDArray
 from pyproj import Geod, Transformer
 from rasterio.features import shapes
 from shapely.geometry import MultiPolygon, Polygon, shape
@@ -104,7 +105,7 @@ def find_changes(
         changed = Changed(rasters[0], threshold, connectivity, strip_rows)
         components = find_components(changed, min_area_px=min_area_px)
         folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="groundshift-"))
-        return _changes(changed, components, rasters, Path(folder, "components.tif"))
+        return _changes(changed, components, rasters, Path(folder))
 
 
 def dated(changes: Sequence[Change], *, before: date, after: date) -> list[Change]:
@@ -112,45 +113,61 @@ def dated(changes: Sequence[Change], *, before: date, after: date) -> list[Chang
     return [replace(change, before_date=before, after_date=after) for change in changes]
 
 
-def to_lonlat(geometry: BaseGeometry, epsg: int) -> BaseGeometry:
-    """A geometry of a UTM zone in longitude and latitude (EPSG:4326), degrees."""
-    project = Transformer.from_crs(epsg, 4326, always_xy=True).transform
-    return shapely.ops.transform(project, geometry)
+def to_lonlat(geometries: Sequence[BaseGeometry], epsg: int) -> list[BaseGeometry]:
+    """Geometries of a UTM zone in longitude and latitude (EPSG:4326), degrees."""
+    transformer = Transformer.from_crs(epsg, 4326, always_xy=True)
+
+    def project(points: NDArray[np.float64]) -> NDArray[np.float64]:
+        return np.column_stack(transformer.transform(points[:, 0], points[:, 1]))
+
+    return [shapely.transform(geometry, project) for geometry in geometries]
 
 
-def geodesic_area_m2(geometry: BaseGeometry, epsg: int) -> float:
-    """Area on the WGS 84 ellipsoid of a polygon in UTM, square metres."""
-    lonlat = shapely.orient_polygons(to_lonlat(geometry, epsg))
-    area, _ = Geod(ellps="WGS84").geometry_area_perimeter(lonlat)
-    return float(abs(area))
+def geodesic_areas_m2(geometries: Sequence[BaseGeometry], epsg: int) -> list[float]:
+    """Areas on the WGS 84 ellipsoid of polygons in UTM, square metres."""
+    geod = Geod(ellps="WGS84")
+    lonlat = (shapely.orient_polygons(geometry) for geometry in to_lonlat(geometries, epsg))
+    return [abs(float(geod.geometry_area_perimeter(geometry)[0])) for geometry in lonlat]
 
 
 def _changes(
-    changed: Changed, components: Components, rasters: Sequence[Any], spool: Path
+    changed: Changed, components: Components, rasters: Sequence[Any], folder: Path
 ) -> list[Change]:
     if not len(components.pixels):
         return []
-    levels = _gather_levels(changed, components, rasters, spool)
-    with rasterio.open(spool) as ids:
+    spools = folder / "components.tif", folder / "mask.tif"
+    levels = _gather_levels(changed, components, rasters, spools)
+    with rasterio.open(spools[0]) as ids, rasterio.open(spools[1]) as mask:
         around = Surroundings.none_yet(len(components.pixels))
         for window in strip_windows(ids, changed.strip_rows):
             around.add(ids, rasters[1], window)
-        geometries = _outlines(ids)
+        outlines = _outlines(ids, mask)
     epsg = rasters[0].crs.to_epsg()
+    geometries = [outlines[number] for number in range(1, len(components.pixels) + 1)]
+    areas = geodesic_areas_m2(geometries, epsg)
     return [
-        _change(number, geometries[number], epsg, components, levels, around)
-        for number in range(1, len(components.pixels) + 1)
+        _change(number, geometry, epsg, area, components, levels, around)
+        for number, (geometry, area) in enumerate(zip(geometries, areas, strict=True), start=1)
     ]
 
 
 def _gather_levels(
-    changed: Changed, components: Components, rasters: Sequence[Any], spool: Path
+    changed: Changed, components: Components, rasters: Sequence[Any], spools: tuple[Path, Path]
 ) -> Levels:
-    """Gather the zonal statistics, and write the components to `spool` (int32, 0 = none)."""
+    """Gather levels and classes; write component numbers (int32) and their mask (uint8) to files.
+
+    The mask is a file of its own because rasterio takes no other type, and without one GDAL would
+    also trace the unchanged ground.
+    """
     levels = Levels.none_yet(len(components.pixels))
-    with rasterio.open(spool, "w", **_spool_profile(changed.raster)) as ids_raster:
+    profile = _spool_profile(changed.raster)
+    with (
+        rasterio.open(spools[0], "w", dtype="int32", **profile) as ids_raster,
+        rasterio.open(spools[1], "w", dtype="uint8", **profile) as mask_raster,
+    ):
         for window, level, ids in component_strips(changed, components):
             ids_raster.write(ids, 1, window=window)
+            mask_raster.write((ids > 0).astype(np.uint8), 1, window=window)
             if ids.any():
                 before, after = (raster.read(1, window=window) for raster in rasters[2:])
                 levels.add(ids, level, before, after)
@@ -163,7 +180,6 @@ def _spool_profile(raster: Any) -> dict[str, Any]:
         "height": raster.height,
         "width": raster.width,
         "count": 1,
-        "dtype": "int32",
         "crs": raster.crs,
         "transform": raster.transform,
         "blockysize": 1,  # strips of the file are whole rows: any height of write fits them
@@ -172,32 +188,37 @@ def _spool_profile(raster: Any) -> dict[str, Any]:
     }
 
 
-def _outlines(ids: Any) -> dict[int, Polygon | MultiPolygon]:
+def _outlines(ids: Any, mask: Any) -> dict[int, Polygon | MultiPolygon]:
     """The outline of each component of an open raster; GDAL reads it row by row.
 
     Polygons are made of pixels that share edges: parts that touch at a corner become members of one
     MultiPolygon. (Traced as one ring, they would touch themselves, which is not valid.)
     """
-    band = rasterio.band(ids, 1)
+    traced = shapes(
+        rasterio.band(ids, 1),
+        mask=rasterio.band(mask, 1),
+        connectivity=4,
+        transform=ids.transform,
+    )
     parts: defaultdict[int, list[BaseGeometry]] = defaultdict(list)
-    for outline, number in shapes(band, mask=band, connectivity=4, transform=ids.transform):
+    for outline, number in traced:
         parts[int(number)].append(shape(outline))
     return {number: _one_geometry(found) for number, found in parts.items()}
 
 
 def _one_geometry(parts: Sequence[BaseGeometry]) -> Polygon | MultiPolygon:
-    geometry = parts[0] if len(parts) == 1 else MultiPolygon(parts)
+    geometry = parts[0] if len(parts) == 1 else MultiPolygon(cast(Sequence[Polygon], parts))
     if not geometry.is_valid:
         geometry = shapely.make_valid(geometry, method="structure")
     # normalize fixes where rings and parts begin; RFC 7946 wants counterclockwise shells
-    outline = shapely.orient_polygons(shapely.normalize(geometry))
-    return cast(Polygon | MultiPolygon, outline)
+    return cast(Polygon | MultiPolygon, shapely.orient_polygons(shapely.normalize(geometry)))
 
 
 def _change(
     number: int,
     geometry: Polygon | MultiPolygon,
     epsg: int,
+    area_m2: float,
     components: Components,
     levels: Levels,
     around: Surroundings,
@@ -210,7 +231,7 @@ def _change(
         epsg=epsg,
         from_class=from_class,
         to_class=to_class,
-        area_m2=geodesic_area_m2(geometry, epsg),
+        area_m2=area_m2,
         pixels=pixels,
         mean_probability=float(levels.total[number - 1] / pixels / PROBABILITY_MAX),
         max_probability=float(levels.highest[number - 1] / PROBABILITY_MAX),
@@ -219,9 +240,8 @@ def _change(
 
 
 def _change_id(geometry: BaseGeometry, epsg: int, from_class: Cover, to_class: Cover) -> str:
-    key = f"{epsg}:{int(from_class)}:{int(to_class)}:".encode() + shapely.to_wkb(
-        geometry, byte_order=1
-    )
+    shape_key = shapely.to_wkb(geometry, byte_order=1)
+    key = f"{epsg}:{int(from_class)}:{int(to_class)}:".encode() + shape_key
     return hashlib.sha256(key).hexdigest()[:16]
 
 

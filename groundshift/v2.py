@@ -244,7 +244,7 @@ def _wire(array: Array) -> Array:
 
 
 def _bytes_of(array: Array) -> memoryview:
-    return memoryview(array.reshape(-1).view(np.uint8))
+    return array.reshape(-1).view(np.uint8).data
 
 
 def _tensor_head(name: str, array: Array) -> dict[str, Any]:

@@ -36,8 +36,8 @@ class Widths:
 
 
 CLOUD_WIDTHS = Widths((16, 24, 40), (24, 16, 16))
-COVER_WIDTHS = Widths((24, 40, 64), (32, 24, 16))
-CHANGE_WIDTHS = Widths((24, 40, 64), (32, 24, 16))
+COVER_WIDTHS = Widths((20, 36, 56), (28, 20, 16))
+CHANGE_WIDTHS = Widths((24, 36, 56), (28, 20, 16))
 
 
 def _conv(inputs: int, outputs: int, *, kernel: int, stride: int = 1) -> nn.Sequential:

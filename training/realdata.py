@@ -19,10 +19,10 @@ from rasterio.warp import Resampling, reproject
 from skimage.registration import phase_cross_correlation
 
 UNLABELLED = (
-    "brasilia chongqing dubai lasvegas milano montpellier norcia rio saclay_w valencia".split()
+    ["brasilia", "chongqing", "dubai", "lasvegas", "milano", "montpellier", "norcia", "rio", "saclay_w", "valencia"]
 )
 """The places that may train. The eight labelled cities only measure."""
-LABELLED = "abudhabi aguasclaras beihai bercy bordeaux cupertino paris saclay_e".split()
+LABELLED = ["abudhabi", "aguasclaras", "beihai", "bercy", "bordeaux", "cupertino", "paris", "saclay_e"]
 _B11, _B12 = 5, 6  # band numbers in a 20 m file: B05 B06 B07 B8A B11 B12
 
 

@@ -169,18 +169,16 @@ def _patch(rng: np.random.Generator, kind: ChangeKind, edge: int, k: int) -> Ids
     }[kind]
     pieces = np.floor(1.5 * fractal(rng, (edge, edge), wavelength=12, beta=2.5, step=1))
     first = int(rng.integers(k))
-    return ((first + pieces.astype(np.int64)) % k + int(material) * k).astype(np.uint16)
+    number = (first + pieces.astype(np.int64)) % k
+    return np.asarray(number + int(material) * k, np.uint16)
 
 
 def _new_building(rng: np.random.Generator, edge: int, k: int) -> Ids:
-    """An estate of houses, a works, or one hall with its yard; gardens keep the old land."""
+    """An estate of houses or a works; its gardens and lawns keep the old land."""
     steps = np.arange(edge, dtype=np.float32)
-    rows, cols, angle = steps[:, None], steps[None, :], float(rng.uniform(0, np.pi))
+    draw = towns.houses if rng.random() < 0.5 else towns.halls
     seed = int(rng.integers(1 << 31))
-    if rng.random() < 0.55:
-        drawn = towns.housing_estate(seed, rows, cols, angle, 0.25, 0.8, k)
-    else:
-        drawn = towns.hall_yard(seed, rows, cols, angle, k)
+    drawn = draw(seed, steps[:, None], steps[None, :], towns.new_streets(rng), k)
     drawn[~_BUILT[drawn // k]] = _KEEP
     return drawn.astype(np.uint16)
 
@@ -239,4 +237,3 @@ _SHAPE: Final[dict[ChangeKind, Callable[[np.random.Generator, int, float], Mask]
     ChangeKind.FIRE: _blob,
     ChangeKind.MINE: _either,
 }
-

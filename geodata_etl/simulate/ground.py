@@ -1,7 +1,7 @@
 """The objects of a site on one day: a spectrum and a class for every object id.
 
-An object id is ``material x per_material + number``; every field, wood, roof has a number, so that a
-pixel's spectrum is one table look-up and a whole scene costs six of them.
+An object id is ``material x per_material + number``; every field, wood, roof has a number, so that
+a pixel's spectrum is one table look-up and a whole scene costs six of them.
 """
 
 from __future__ import annotations
@@ -22,6 +22,8 @@ from geodata_etl.simulate.noise import Float, generator, uniform
 RECOVERY_DAYS: Final = 500.0
 """After this long a felled or burnt place has greened over."""
 
+_MOVING: Final = (Material.CROPLAND, Material.WATER, Material.RIVER, Material.FLOOD)
+
 
 @dataclass(frozen=True)
 class Palette:
@@ -34,7 +36,13 @@ class Palette:
     fine: Float
     """Relative pixel texture [ids]."""
     coarse: Float
+    """Relative texture over tens of metres [ids]."""
     height: Float
+    """Strength of the shadow cast [ids]."""
+    green: Float
+    """Share of green leaves [ids]."""
+    moving: Float
+    """1 where the coarse texture differs from day to day [ids]."""
 
 
 def palette(
@@ -44,12 +52,20 @@ def palette(
     ids = np.arange(len(Material) * per_material, dtype=np.int64)
     material = ids // per_material
     green, dry = _leaf_state(seed, climate, ids, material, day, since_days)
-    spectra = _mix(seed, climate, material, green, dry, since_days)
+    spectra = _mix(climate, material, green, dry, since_days)
     spectra *= _variation(seed, material, ids.size)
     cover = m.COVER[material].copy()
     fields = np.isin(material, (Material.CROPLAND, Material.CLEARED))
     cover[fields] = np.where(green[fields] >= m.GREEN_LIMIT, Cover.LOW_VEGETATION, Cover.BARE)
-    return Palette(spectra, cover, m.FINE[material], m.COARSE[material], m.HEIGHT[material])
+    return Palette(
+        spectra=spectra,
+        cover=cover,
+        fine=m.FINE[material],
+        coarse=m.COARSE[material],
+        height=m.HEIGHT[material],
+        green=green,
+        moving=np.isin(material, _MOVING).astype(np.float32),
+    )
 
 
 def _variation(seed: int, material: NDArray[np.int64], count: int) -> Float:
@@ -124,7 +140,6 @@ def _shares(calendar: Calendar, doy: Float) -> tuple[Float, Float]:
 
 
 def _mix(
-    seed: int,
     climate: Climate,
     material: NDArray[np.int64],
     green: Float,

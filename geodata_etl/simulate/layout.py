@@ -7,10 +7,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 from rasterio.features import rasterize
-from scipy.spatial import cKDTree
 from shapely import LineString
 from shapely.geometry.base import BaseGeometry
 
+from geodata_etl.simulate.cells import cells
 from geodata_etl.simulate.climate import Climate
 from geodata_etl.simulate.materials import Material
 from geodata_etl.simulate.noise import Float, enlarge, fractal, generator, hashed, uniform
@@ -35,20 +35,22 @@ class Land:
 def build_land(*, seed: int, climate: Climate, shape: tuple[int, int], per_material: int) -> Land:
     """Lay out a site."""
     rng = generator(seed, "land")
-    terrain = fractal(rng, shape, wavelength=420, beta=3.6, step=_SLOPE_STEP)
-    parcels = _parcels(rng, climate, shape)
+    terrain = fractal(rng, shape, wavelength=420, beta=4.2, step=_SLOPE_STEP)
+    parcels, edges = _parcels(rng, climate, shape)
     ids = _fields(seed, climate, parcels, per_material)
+    path = climate.ground[-1][0] if rng.random() < 0.5 else Material.SHRUB
+    ids[edges] = object_id(path, 7, per_material)
     _woods(rng, climate, ids, parcels, terrain, per_material)
     _waters(rng, ids, terrain, per_material)
     towns = draw_towns(rng, climate, shape)
-    _roads(rng, ids, towns, per_material)
     for town in towns:
         build_town(rng, ids, town, per_material)
+    _roads(rng, ids, towns, per_material)
     coarse = terrain[::_SLOPE_STEP, ::_SLOPE_STEP]
     slope = np.zeros_like(coarse)
     slope[1:, 1:] = coarse[1:, 1:] - coarse[:-1, :-1]
     spread = max(float(slope.std()), 1e-6)
-    relief = float(rng.choice([0.0, 0.02, 0.05, 0.1]))
+    relief = float(rng.choice([0.0, 0.02, 0.05, 0.09]))
     return Land(ids, np.asarray(slope / spread, np.float32), relief)
 
 
@@ -61,29 +63,32 @@ def object_id(material: Material, number: NDArray[np.integer] | int, per_materia
 
 def _parcels(
     rng: np.random.Generator, climate: Climate, shape: tuple[int, int]
-) -> NDArray[np.uint32]:
-    """A number per parcel: zones with one direction of ploughing each, cut into strips."""
-    bend = [fractal(rng, shape, wavelength=90, beta=3.5) * 5 for _ in range(2)]
+) -> tuple[NDArray[np.uint32], NDArray[np.bool_]]:
+    """A number per parcel, and the paths and hedges between parcels.
+
+    Zones with one direction of ploughing each are cut into strips, and those into parcels.
+    """
+    bend = [fractal(rng, shape, wavelength=160, beta=4.5) * 6 for _ in range(2)]
     rows = np.arange(shape[0], dtype=np.float32)[:, None] + bend[0]
     cols = np.arange(shape[1], dtype=np.float32)[None, :] + bend[1]
-    count = max(6, round(shape[0] * shape[1] / rng.uniform(2500, 9000)))
-    seeds = rng.uniform(-20, max(shape) + 20, (count, 2)).astype(np.float32)
-    half = np.stack([rows[::2, ::2], cols[::2, ::2]], axis=-1).reshape(-1, 2)
-    nearest = cKDTree(seeds).query(half)[1].astype(np.int32)
-    zone = nearest.reshape(rows[::2, ::2].shape).repeat(2, 0).repeat(2, 1)[: shape[0], : shape[1]]
-    angle = rng.uniform(0, np.pi, count).astype(np.float32)
-    width = rng.uniform(*climate.parcel_px, count).astype(np.float32)
-    length = (width * rng.uniform(1.2, 5.0, count)).astype(np.float32)
-    sine, cosine = np.sin(angle)[zone], np.cos(angle)[zone]
-    across = np.floor((rows * cosine - cols * sine) / width[zone]).astype(np.int32)
-    along = (rows * sine + cols * cosine) / length[zone]
-    strip = np.floor(along + 1.7 * uniform(zone, across)).astype(np.int32)
-    return hashed(zone, across, strip)
+    zone, border = cells(rows, cols, size=float(rng.uniform(45, 100)), seed=int(rng.integers(999)))
+    angle = (uniform(zone, 1) * 0.35 + rng.uniform()) * np.float32(np.pi)
+    low, high = climate.parcel_px
+    width = (low + (high - low) * uniform(zone, 2) ** 1.5).astype(np.float32)
+    length = width * (1.2 + 3.8 * uniform(zone, 3))
+    sine, cosine = np.sin(angle), np.cos(angle)
+    across = (rows * cosine - cols * sine) / width
+    strip = np.floor(across).astype(np.int32)
+    along = (rows * sine + cols * cosine) / length + 1.7 * uniform(zone, strip)
+    piece = np.floor(along).astype(np.int32)
+    edge = (across - strip) * width < 0.8
+    edge |= (along - piece) * length < 0.8
+    edge |= border < 1.2
+    edge &= uniform(zone, 5) < 0.5  # half of the zones have hedges or paths
+    return hashed(zone, strip, piece), edge
 
 
-def _fields(
-    seed: int, climate: Climate, parcels: NDArray[np.uint32], per_material: int
-) -> Ids:
+def _fields(seed: int, climate: Climate, parcels: NDArray[np.uint32], per_material: int) -> Ids:
     kinds = np.array([kind for kind, _ in climate.ground])
     pick = np.searchsorted(
         np.cumsum([share for _, share in climate.ground])[:-1], uniform(parcels, seed, 1)
@@ -102,13 +107,16 @@ def _woods(
 ) -> None:
     """Woods follow the terrain, with edges partly along parcels; stands differ in age and kind."""
     shape = (ids.shape[0], ids.shape[1])
-    score = fractal(rng, shape, wavelength=130, beta=2.9) + 0.5 * terrain
-    score += 0.8 * (uniform(parcels, 2) - 0.5)
+    breadth = float(np.exp(rng.uniform(np.log(70), np.log(350))))
+    score = fractal(rng, shape, wavelength=breadth, beta=3.0) + 0.5 * terrain
+    score += 0.7 * (uniform(parcels, 2) - 0.5)
     share = rng.uniform(*climate.wood_share)
     wooded = score > np.quantile(score[::8, ::8], 1 - share)
-    stand = np.floor(2.2 * fractal(rng, shape, wavelength=70, beta=2.6)).astype(np.int32)
-    number = hashed(stand, parcels >> np.uint32(31)) % np.uint32(per_material)
-    kinds = np.array(climate.wood)[hashed(stand, 3) % np.uint32(len(climate.wood))]
+    rows = np.arange(shape[0], dtype=np.float32)[:, None] + 9 * score
+    cols = np.arange(shape[1], dtype=np.float32)[None, :] - 9 * score
+    stand, _ = cells(rows, cols, size=float(rng.uniform(18, 50)), seed=int(rng.integers(999)))
+    number = hashed(stand, 1) % np.uint32(per_material)
+    kinds = np.array(climate.wood)[hashed(stand // 3, 3) % np.uint32(len(climate.wood))]
     ids[wooded] = (kinds * per_material + number.astype(np.int64))[wooded].astype(np.uint16)
     hedge = uniform(parcels, 4) < 0.03  # copses: whole parcels under trees
     ids[hedge] = object_id(climate.wood[0], 5, per_material)
@@ -131,7 +139,7 @@ def _waters(rng: np.random.Generator, ids: Ids, terrain: Float, per_material: in
 
 def _winding(rng: np.random.Generator, shape: tuple[int, int], *, swing: float) -> LineString:
     """A line across the site that bends at all scales, as rivers do."""
-    along = np.linspace(-0.05, 1.05, max(24, shape[0] // 12))
+    along = np.linspace(-0.05, 1.05, max(24, shape[0] // 5))
     across = np.full(along.size, rng.uniform(0.1, 0.9))
     for wave in (1.1, 2.7, 6.1, 13.0, 29.0):
         phase, size = rng.uniform(0, 2 * np.pi), rng.uniform(0.5, 1.0)
@@ -145,15 +153,13 @@ def _mask(geometry: BaseGeometry, shape: tuple[int, int]) -> NDArray[np.bool_]:
     return np.asarray(burnt, dtype=bool)
 
 
-def _roads(
-    rng: np.random.Generator, ids: Ids, towns: list[Town], per_material: int
-) -> None:
+def _roads(rng: np.random.Generator, ids: Ids, towns: list[Town], per_material: int) -> None:
     """Roads from town to town and out of the site; lanes between fields."""
     shape = (ids.shape[0], ids.shape[1])
     roads = []
     for town, other in zip(towns, towns[1:] + towns[:1], strict=True):
         end = (other.col, other.row) if other is not town else rng.uniform(0, shape[0], 2)
-        roads.append(_bent(rng, (town.col, town.row), end).buffer(rng.uniform(0.45, 1.0)))
+        roads.append(_bent(rng, (town.col, town.row), end).buffer(rng.uniform(0.6, 1.6)))
     lanes = [
         _bent(rng, rng.uniform(0, max(shape), 2), rng.uniform(0, max(shape), 2)).buffer(0.42)
         for _ in range(1 + shape[0] * shape[1] // 250_000)

@@ -60,9 +60,7 @@ def _shaped(
     return np.asarray(field / max(float(field.std()), 1e-9), np.float32)
 
 
-def enlarge(
-    field: Float, shape: tuple[int, int], *, step: int, rows: slice | None = None
-) -> Float:
+def enlarge(field: Float, shape: tuple[int, int], *, step: int, rows: slice | None = None) -> Float:
     """Interpolate a coarse field [h, w] to `shape` at `step` px a cell; `rows` picks a strip."""
     chosen = np.arange(shape[0], dtype=np.float32)[rows or slice(None)]
     low, weight = _taps(chosen, step, field.shape[0])
@@ -79,16 +77,16 @@ def _taps(position: Float, step: int, cells: int) -> tuple[NDArray[np.intp], Flo
 
 
 def hashed(*values: NDArray[np.integer] | int) -> NDArray[np.uint32]:
-    """A well-mixed 32-bit number of integer arrays (the finaliser of MurmurHash3)."""
-    total = np.uint32(0x9E3779B9)
-    with np.errstate(over="ignore"):
-        for value in values:
-            word = np.asarray(value).astype(np.uint32)
-            total = np.asarray((total ^ word) * np.uint32(0x85EBCA6B), np.uint32)
-            total = total ^ (total >> np.uint32(13))
-            total = total * np.uint32(0xC2B2AE35)
-            total = total ^ (total >> np.uint32(16))
-    return np.asarray(total, np.uint32)
+    """A well-mixed 32-bit number of integer arrays (after the finaliser of MurmurHash3)."""
+    words = np.broadcast_arrays(*(np.asarray(value).astype(np.uint32) for value in values))
+    total = np.full(words[0].shape, 0x9E3779B9, np.uint32)
+    for word in words:
+        total ^= word
+        total *= np.uint32(0x85EBCA6B)
+        total ^= total >> np.uint32(13)
+        total *= np.uint32(0xC2B2AE35)
+        total ^= total >> np.uint32(16)
+    return total
 
 
 def uniform(*values: NDArray[np.integer] | int) -> Float:

@@ -34,8 +34,8 @@ def sample_pair(
 ) -> SampledPair:
     """Draw a site and two of its scenes, five days to two years apart.
 
-    `cloud_fraction` fixes both dates' clouds (None: drawn, often clear); `change_chance` is the share of
-    pairs with known changes between the dates; `toa` None draws the level for the pair.
+    `cloud_fraction` fixes both dates' clouds (None: drawn, often clear); `change_chance` is the
+    share of pairs with known changes between the dates; `toa` None draws the level for the pair.
     """
     first = date(2021, 1, 1) + timedelta(days=int(rng.integers(0, 730)))
     apart = int(np.exp(rng.uniform(np.log(5), np.log(730))))

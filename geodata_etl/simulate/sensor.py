@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Final
 
@@ -47,7 +48,7 @@ SENSORS: Final = {
         instrument="msi",
         gain=(1.0,) * 6,
         offset=(0.0,) * 6,
-        blur_px=(0.62, 0.62, 0.62, 0.66, 1.15, 1.15),
+        blur_px=(0.62, 0.62, 0.62, 0.66, 1.3, 1.3),
         noise=(0.0012, 0.0012, 0.0013, 0.0020, 0.0016, 0.0016),
     ),
     "landsat": Sensor(  # OLI against MSI: slopes and offsets of the harmonised product's order
@@ -56,7 +57,7 @@ SENSORS: Final = {
         instrument="oli",
         gain=(0.977, 1.005, 0.982, 1.001, 1.001, 0.996),
         offset=(-0.0040, -0.0009, 0.0009, -0.0001, -0.0011, -0.0012),
-        blur_px=(1.6,) * 6,
+        blur_px=(1.3,) * 6,
         noise=(0.0006,) * 6,
     ),
 }
@@ -97,10 +98,11 @@ def cover_with_clouds(ground: Float, opacity: Float, tone: Float) -> None:
         ground[band] += cloud * CLOUD_TONE[band]
 
 
-def darken(ground: Float, shadow: Float) -> None:
-    """Take the direct light from shadowed ground [6, rows, cols], in place."""
+def darken(ground: Float, shadow: Float, sky: float) -> None:
+    """Take the direct light from shadowed ground [6, rows, cols], in place; `sky` 0..1 is how much
+    of the scattered light is left."""
     for band in range(6):
-        ground[band] *= 1 - shadow * (1 - SKY_LIGHT[band])
+        ground[band] *= 1 - shadow * (1 - np.float32(sky) * SKY_LIGHT[band])
 
 
 def kernel(blur: float, shift: float, radius: int) -> Float:
@@ -110,11 +112,14 @@ def kernel(blur: float, shift: float, radius: int) -> Float:
     return np.asarray(weights / weights.sum(), np.float32)
 
 
-def focus(plane: Float, blur: float, shift_yx: tuple[float, float], radius: int) -> Float:
-    """Blur and shift one band [rows, cols]; `radius` rows and columns fall off on every side."""
-    rows = correlate1d(plane, kernel(blur, shift_yx[0], radius), axis=0, mode="nearest")
-    rows = rows[radius:-radius]
-    both: Float = correlate1d(rows, kernel(blur, shift_yx[1], radius), axis=1, mode="nearest")
+def focus(plane: Float, blur: float, shift_yx: tuple[float, float], margin: int) -> Float:
+    """Blur and shift one band [rows, cols]; `margin` rows and columns fall off on every side."""
+    radius = min(margin, math.ceil(3 * blur + max(map(abs, shift_yx))))
+    spare = margin - radius
+    near = plane[spare : plane.shape[0] - spare, spare : plane.shape[1] - spare]
+    down, across = (kernel(blur, shift, radius) for shift in shift_yx)
+    rows = correlate1d(near, down, axis=0, mode="nearest")[radius:-radius]
+    both: Float = correlate1d(rows, across, axis=1, mode="nearest")
     return both[:, radius:-radius]
 
 

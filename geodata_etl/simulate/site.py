@@ -2,33 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass, field
-from datetime import UTC, date, datetime, timedelta
+from datetime import date, datetime, timedelta
 from functools import cached_property
-from typing import Final
+from typing import Final, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from geodata_etl.bands import NODATA, Cover
+from geodata_etl.bands import Cover
 from geodata_etl.grid import Extent, Grid
 from geodata_etl.simulate import sensor as optics
 from geodata_etl.simulate.changes import Change, ChangeCounts, draw_changes
 from geodata_etl.simulate.climate import CLIMATES, Climate
 from geodata_etl.simulate.ground import Palette, palette
-from geodata_etl.simulate.layout import Land, build_land, shading
+from geodata_etl.simulate.layout import Land, build_land
 from geodata_etl.simulate.materials import Material
 from geodata_etl.simulate.noise import Float, generator, moment, periodic
-from geodata_etl.simulate.sky import Sky, draw_sky
+from geodata_etl.simulate.render import MARGIN, View, cut, record
+from geodata_etl.simulate.sky import draw_sky
 
-MARGIN: Final = 8
-"""Land drawn beyond the site on every side, so that a shifted scene still shows land."""
 MAX_SHIFT: Final = 3.0
 """Largest misregistration, pixels."""
-_STRIP: Final = 256
-"""Rows rendered at a time: bounds the memory of a scene."""
-_SHORT: Final = np.timedelta64(0)
+_Scalar = TypeVar("_Scalar", bound=np.generic)
 
 
 @dataclass(frozen=True)
@@ -107,7 +103,7 @@ class Site:
 
     def cover_at(self, day: date | datetime) -> NDArray[np.uint8]:
         """`Cover` truth of a day [H, W]."""
-        return self._palette(moment(day)).cover[_inner(self.ids_at(day))]
+        return np.asarray(self._palette(moment(day)).cover[_inner(self.ids_at(day))], np.uint8)
 
     def change_mask(self, date_a: date | datetime, date_b: date | datetime) -> NDArray[np.uint8]:
         """[H, W]: 1 where a known change turned the land from one class into another.
@@ -120,7 +116,7 @@ class Site:
             if change.active(a) != change.active(b):
                 touched[change.rows, change.cols] |= change.footprint
         differs = self.cover_at(a) != self.cover_at(b)
-        return (_inner(touched) & differs).astype(np.uint8)
+        return np.asarray(_inner(touched) & differs, np.uint8)
 
     def covers_of(self, change: Change) -> tuple[Cover, Cover]:
         """The commonest class of a change's ground just before and just after it."""
@@ -166,7 +162,7 @@ class Site:
             sun_zenith=zenith,
             sun_azimuth=azimuth,
         )
-        view = _View(
+        view = View(
             ids=ids,
             tables=self._palette(acquired),
             sky=sky,
@@ -180,9 +176,9 @@ class Site:
             azimuth=azimuth,
             drift=int(rng.integers(1 << 20)),
         )
-        reflectance, cloud = _record(view, rng, self.spec.size_px)
+        reflectance, cloud = record(view, rng, self.spec.size_px)
         if swath:
-            _cut(reflectance, rng, swath)
+            cut(reflectance, rng, swath)
         return SimulatedScene(
             acquired,
             reflectance,
@@ -262,15 +258,13 @@ class _Conditions:
 def _draw_conditions(rng: np.random.Generator) -> _Conditions:
     """Half of the days are clear; misregistration is some tenths of a pixel, seldom over one."""
     cloud = 0.0 if rng.random() < 0.35 else float(rng.beta(0.7, 2.2))
-    haze = 1 + float(rng.gamma(1.2, 0.35))
+    haze = 1 + float(rng.gamma(1.2, 0.22))
     shift = rng.normal(0, 0.35, 2).clip(-MAX_SHIFT, MAX_SHIFT)
     gain = np.exp(rng.normal(0, 0.025) + rng.normal(0, 0.012, 6)).astype(np.float32)
     return _Conditions(cloud, min(haze, 4.0), (float(shift[0]), float(shift[1])), gain)
 
 
-def _check(
-    *, cloud_fraction: float, shift: tuple[float, float], haze: float, swath: float
-) -> None:
+def _check(*, cloud_fraction: float, shift: tuple[float, float], haze: float, swath: float) -> None:
     if not 0 <= cloud_fraction <= 1:
         raise ValueError(f"cloud_fraction is {cloud_fraction}; give a share between 0 and 1")
     if max(abs(shift[0]), abs(shift[1])) > MAX_SHIFT:
@@ -309,101 +303,5 @@ def _sun(latitude: float, day: datetime) -> tuple[float, float]:
     return float(np.degrees(zenith)), float(np.degrees(np.arctan2(east, north)) % 360)
 
 
-@dataclass(frozen=True)
-class _View:
-    """What one scene is rendered from."""
-
-    ids: NDArray[np.uint16]
-    tables: Palette
-    sky: Sky
-    land: Land
-    textures: tuple[Float, Float]
-    sensor: optics.Sensor
-    gain: Float
-    toa: bool
-    shift: tuple[float, float]
-    zenith: float
-    azimuth: float
-    drift: int
-
-
-def _record(
-    view: _View, rng: np.random.Generator, size: int
-) -> tuple[NDArray[np.uint16], NDArray[np.uint8]]:
-    """Render strip by strip: reflectance [6, size, size] and cloud truth [size, size]."""
-    reflectance = np.empty((6, size, size), np.uint16)
-    cloud = np.empty((size, size), np.uint8)
-    for rows in _strips(size):
-        padded = slice(rows.start, rows.stop + 2 * MARGIN)
-        light = _ground(view, padded)
-        for band in range(6):
-            seen = optics.focus(light[band], view.sensor.blur_px[band], view.shift, MARGIN)
-            seen *= view.gain[band] * np.float32(view.sensor.gain[band])
-            seen += np.float32(view.sensor.offset[band])
-            noise = rng.standard_normal(seen.shape, dtype=np.float32)
-            noise *= view.sensor.noise[band]
-            seen += noise
-            reflectance[band, rows] = optics.quantise(seen)
-        cloud[rows] = view.sky.classes(padded)[MARGIN:-MARGIN, MARGIN:-MARGIN]
-    return reflectance, cloud
-
-
-def _strips(size: int) -> Iterator[slice]:
-    for start in range(0, size, _STRIP):
-        yield slice(start, min(start + _STRIP, size))
-
-
-def _ground(view: _View, rows: slice) -> Float:
-    """Top-of-optics reflectance [6, rows, cols] of a padded strip."""
-    ids = view.ids[rows]
-    fine, coarse = (_tile(texture, rows, ids.shape[1], view.drift) for texture in view.textures)
-    relative = 1 + view.tables.fine[ids] * fine
-    relative += view.tables.coarse[ids] * coarse
-    relative *= _lit(view, rows, ids)
-    np.maximum(relative, 0.25, out=relative)
-    light: Float = view.tables.spectra[:, ids]
-    light *= relative
-    opacity, shadow, tone, haze = view.sky.strip(rows)
-    if shadow is not None:
-        optics.darken(light, shadow)
-    optics.expose(light, haze, level_toa=view.toa)
-    if opacity is not None and tone is not None:
-        optics.cover_with_clouds(light, opacity, tone)
-    return light
-
-
-def _tile(texture: Float, rows: slice, width: int, drift: int) -> Float:
-    """A strip of an endlessly repeated texture; it stays with the land from date to date."""
-    del drift
-    down = np.arange(rows.start, rows.stop) % texture.shape[0]
-    right = np.arange(width) % texture.shape[1]
-    return texture[np.ix_(down, right)]
-
-
-def _lit(view: _View, rows: slice, ids: NDArray[np.uint16]) -> Float:
-    """Light on the ground: slopes, and shadows that houses and wood edges throw."""
-    tilt = np.tan(np.radians(min(view.zenith, 75.0)))
-    lit = np.float32(1) - np.float32(view.land.relief * tilt) * shading(
-        view.land, (view.ids.shape[0], view.ids.shape[1]), rows
-    )
-    height = view.tables.height[ids]
-    north = np.roll(height, -1, axis=0) * 0  # the sun stands south: shadows fall to the north
-    north[:-1] = height[1:]
-    west = np.zeros_like(height)
-    west[:, :-1] = height[:, 1:]
-    cast = np.maximum(north, west * 0.6) - height
-    lit *= 1 - np.clip(cast, 0, 1) * np.float32(min(0.35 * tilt, 0.6))
-    return np.asarray(np.clip(lit, 0.3, 1.7), np.float32)
-
-
-def _cut(reflectance: NDArray[np.uint16], rng: np.random.Generator, share: float) -> None:
-    """Blank what lies beyond a slanted swath edge."""
-    size = reflectance.shape[1]
-    rows, cols = np.arange(size)[:, None], np.arange(size)[None, :]
-    across = cols + rows * rng.uniform(-0.25, 0.25)
-    off = across < np.quantile(across[::8, ::8], share)
-    reflectance[:, off] = NODATA
-
-
-def _inner(padded: NDArray[np.generic]) -> NDArray[np.generic]:
+def _inner(padded: NDArray[_Scalar]) -> NDArray[_Scalar]:
     return padded[MARGIN:-MARGIN, MARGIN:-MARGIN]

@@ -32,6 +32,8 @@ class Sky:
     """0 full light .. 1 no direct light."""
     tone: Float | None
     """Brightness of the cloud."""
+    depth: float
+    """Share of the sky's light that reaches the shadow."""
     haze: Float
     """Optical thickness of the aerosol, relative to a clear day's 1."""
 
@@ -70,44 +72,33 @@ def draw_sky(
     sun_azimuth: float,
 ) -> Sky:
     """A sky whose clouds (thick and thin) cover about `cloud_fraction` of the site."""
-    base = fractal(rng, shape, wavelength=200, beta=3.5, step=_HAZE_STEP)
     cells = (shape[0] // _HAZE_STEP + 2, shape[1] // _HAZE_STEP + 2)
-    coarse = base[::_HAZE_STEP, ::_HAZE_STEP]
-    coarse = np.pad(coarse, [(0, max(0, c - s)) for c, s in zip(cells, coarse.shape, strict=True)], mode="edge")
-    thickness = np.asarray(haze * np.exp(0.18 * coarse), np.float32)
+    wave = fractal(rng, cells, wavelength=900 / _HAZE_STEP, beta=4.0, step=1)
+    thickness = np.asarray(haze * np.exp(0.12 * wave), np.float32)
     if cloud_fraction <= 0:
-        return Sky(shape, None, None, None, thickness)
+        return Sky(shape, None, None, None, 1.0, thickness)
     small = (shape[0] // STEP + 2, shape[1] // STEP + 2)
     opacity, tone = _clouds(rng, small, cloud_fraction)
     reach = rng.uniform(40, 250) * np.tan(np.radians(sun_zenith)) / STEP
     shift = (reach * np.cos(np.radians(sun_azimuth)), -reach * np.sin(np.radians(sun_azimuth)))
-    shadow = _moved(rng, opacity, (round(shift[0] / 2), round(shift[1] / 2)), cloud_fraction)
-    return Sky(shape, opacity, shadow, tone, thickness)
+    away = (round(shift[0]), round(shift[1]))
+    # rolled round the edges: clouds outside the site throw their shadows in, too
+    shadow = np.minimum(1.1 * np.roll(opacity, away, axis=(0, 1)), 1).astype(np.float32)
+    return Sky(shape, opacity, shadow, tone, float(rng.uniform(0.45, 1.0)), thickness)
 
 
 def _clouds(
     rng: np.random.Generator, small: tuple[int, int], cloud_fraction: float
 ) -> tuple[Float, Float]:
     """Opacity and tone: heaps with hard edges, sheets with soft ones, or a veil."""
-    wavelength = float(np.exp(rng.uniform(np.log(15), np.log(220))))
-    body = fractal(rng, small, wavelength=wavelength, beta=rng.uniform(2.7, 3.4), step=1)
-    softness = float(np.exp(rng.uniform(np.log(0.12), np.log(0.9))))
+    wavelength = float(np.exp(rng.uniform(np.log(20), np.log(260))))
+    body = fractal(rng, small, wavelength=wavelength, beta=rng.uniform(2.9, 3.7), step=1)
+    softness = float(np.exp(rng.uniform(np.log(0.2), np.log(1.5))))
     limit = float(np.quantile(body[::4, ::4], 1 - min(cloud_fraction, 1.0)))
     if cloud_fraction >= 1:
         limit = float(body.min()) - 2 * softness
     depth = (body - limit) / softness
-    thickest = rng.uniform(0.85, 1.0) if rng.random() < 0.8 else rng.uniform(0.25, 0.5)
+    thickest = rng.uniform(0.85, 1.0) if rng.random() < 0.8 else rng.uniform(0.15, 0.48)
     opacity = thickest * (1 - np.exp(-np.clip(1.3 * depth + 0.13, 0, None)))
     tone = 1 + 0.10 * body + 0.05 * fractal(rng, small, wavelength=12, beta=2.2, step=1)
     return np.asarray(opacity, np.float32), np.asarray(tone, np.float32)
-
-
-def _moved(
-    rng: np.random.Generator, opacity: Float, shift: tuple[int, int], cloud_fraction: float
-) -> Float:
-    """The clouds' shadow on the ground; clouds outside the site throw theirs in too."""
-    del rng
-    shadow = np.roll(opacity, shift, axis=(0, 1))
-    if cloud_fraction < 0.999:
-        return np.clip(shadow * 1.1, 0, 1)
-    return shadow

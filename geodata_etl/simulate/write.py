@@ -22,8 +22,9 @@ from shapely.ops import unary_union
 from geodata_etl.bands import BANDS, NODATA, NOT_OBSERVED, REFLECTANCE_SCALE, Cloud
 from geodata_etl.grid import PIXEL_M, Extent, Grid
 from geodata_etl.simulate.changes import Change
+from geodata_etl.simulate.render import MARGIN
 from geodata_etl.simulate.sensor import SENSORS
-from geodata_etl.simulate.site import MARGIN, SimulatedScene, Site
+from geodata_etl.simulate.site import SimulatedScene, Site
 
 Layout = Literal["item", "stack"]
 
@@ -85,9 +86,9 @@ def write_scene(
 def write_truth(site: Site, scenes: Sequence[SimulatedScene], folder: Path) -> Path:
     """Write what is true into `folder`; returns the path of ``site.json``.
 
-    Per scene ``ID_cloud.tif`` and ``ID_cover.tif``; per step from one scene to the next, and from the
-    first to the last, ``change_ID_ID.tif`` (1 = changed); ``truth.geojson`` holds the known changes
-    (WGS 84) with kind, date and classes; ``site.json`` says how all of it was made.
+    Per scene ``ID_cloud.tif`` and ``ID_cover.tif``; per step from one scene to the next, and
+    from the first to the last, ``change_ID_ID.tif`` (1 = changed); ``truth.geojson`` holds the known
+    changes (WGS 84) with kind, date and classes; ``site.json`` says how all of it was made.
     """
     folder.mkdir(parents=True, exist_ok=True)
     ordered = sorted(scenes, key=lambda scene: scene.acquired)
@@ -120,7 +121,7 @@ def _averaged(data: NDArray[np.uint16], factor: int) -> NDArray[np.uint16]:
         return data
     count, rows, cols = data.shape
     cells = data.reshape(count, rows // factor, factor, cols // factor, factor)
-    mean = np.rint(cells.mean(axis=(2, 4), dtype=np.float32)).astype(np.uint16)
+    mean = np.asarray(np.rint(cells.mean(axis=(2, 4), dtype=np.float32)), np.uint16)
     mean[cells.min(axis=(2, 4)) == NODATA] = NODATA
     return mean
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Callable, Mapping
 from types import TracebackType
 from typing import Any, Final, Self
@@ -19,7 +19,7 @@ from groundshift.errors import Misconfigured, ModelMismatch, ModelRefused, Unava
 from groundshift.models import short_digest
 from groundshift.ports import ModelRevision
 
-_RETRIED: Final = frozenset({408, 425, 429, 500, 502, 503, 504})
+_RETRIED: Final = frozenset({408, 425, 429, 502, 503, 504})
 """Statuses after which the same request may work: a restart, a full queue, a gateway."""
 
 
@@ -60,7 +60,7 @@ class KServeClient:
         self._backoff_s = backoff_s
         self._lock = threading.Lock()
         self._calls: Counter[str] = Counter()
-        self._seconds: Counter[str] = Counter()
+        self._seconds: defaultdict[str, float] = defaultdict(float)
         limits = httpx.Limits(max_connections=None, max_keepalive_connections=max_in_flight)
         self._http = httpx.Client(
             timeout=httpx.Timeout(timeout_s, connect=5.0), limits=limits, trust_env=False
@@ -118,7 +118,7 @@ class KServeClient:
         _hold(revision, answer.parameters)
         with self._lock:
             self._calls[revision.name] += 1
-            self._seconds[revision.name] += time.perf_counter() - start  # type: ignore[assignment]
+            self._seconds[revision.name] += time.perf_counter() - start
         return answer.outputs
 
     def close(self) -> None:
@@ -161,8 +161,8 @@ def _once(request: Callable[[], httpx.Response]) -> httpx.Response:
     message = f"{response.url} answered {status}: {reason or response.reason_phrase}"
     if status in _RETRIED:
         raise _TryAgain(message)
-    if status == 404 and reason is None:  # a gateway that does not know the route yet
-        raise Unavailable(f"{message}; is the revision still deployed?")
+    if status >= 500 or (status == 404 and reason is None):  # or a gateway without the route
+        raise Unavailable(f"{message}; is the revision still deployed, and what does its log say?")
     raise ModelRefused(message)
 
 

@@ -52,11 +52,11 @@ def record_arrival(tx: Tx, event: Event) -> str:
 def announce(tx: Tx, event: Event) -> str:
     """Commit to a scene: the arrival row and its scene.arrived in the outbox; the arrival's id.
 
-    The same (source, id) again changes nothing.
+    The same (source, id) again changes nothing; an arrival that the event names is not believed.
     """
-    key = record_arrival(tx, event)
-    tx.emit(replace(event, data=MappingProxyType({**event.data, "arrival": key})))
-    return key
+    named = replace(event, data=MappingProxyType({**event.data, "arrival": _digest(event)}))
+    tx.emit(named)
+    return record_arrival(tx, named)
 
 
 def resolve(

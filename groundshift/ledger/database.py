@@ -4,15 +4,24 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
+from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any, Final, Self
 
 import orjson
-from sqlalchemy import Connection, CursorResult, Engine, Executable, create_engine, event, func
-from sqlalchemy import select, text
+from sqlalchemy import (
+    Connection,
+    CursorResult,
+    Engine,
+    Executable,
+    create_engine,
+    event,
+    func,
+    select,
+    text,
+)
 from sqlalchemy.dialects.postgresql import insert as pg_insert
 from sqlalchemy.dialects.sqlite import insert as sqlite_insert
 from sqlalchemy.engine import make_url
@@ -42,7 +51,7 @@ class Tx:
 
     def execute(self, statement: Executable, values: Any = None) -> CursorResult[Any]:
         """Run a statement of SQLAlchemy Core."""
-        return self.connection.execute(statement, values)  # type: ignore[return-value]
+        return self.connection.execute(statement, values)
 
     def insert_new(self, table: Any, values: Mapping[str, Any]) -> bool:
         """Insert a row unless its key stands already; whether it was inserted."""

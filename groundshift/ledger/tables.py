@@ -166,7 +166,7 @@ runs: Final = Table(
     _json("baseline"),  # scene ids, most recent first
     _json("model_set"),  # [{name, revision, digest, signature, url}] x 3
     _json("params"),
-    _text("state"),  # planned | running | done | superseded | failed
+    _text("state"),  # planned | done | superseded | failed
     Column("current", Boolean, nullable=False),
     _whole("attempt"),  # raised by each re-plan of the same run id
     _maybe("reason"),

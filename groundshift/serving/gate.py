@@ -7,6 +7,7 @@ in the server bounded, so that neither memory nor waiting time grows without end
 
 from __future__ import annotations
 
+import asyncio
 import re
 from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass
@@ -32,10 +33,12 @@ class Limits:
     """Inference requests in the server at once, waiting ones included."""
     body_bytes: int
     """Largest request body."""
+    body_s: float = 30.0
+    """Longest wait for a body: one that never comes must not keep its place for ever."""
 
 
 class Gate:
-    """The middleware; answers 405, 413, 411-free and 503 itself."""
+    """The middleware; answers 400 (no body), 405, 408, 413 and 503 itself."""
 
     def __init__(self, app: ASGIApp, *, limits: Limits, metrics: ServerMetrics) -> None:
         self._app = app
@@ -71,8 +74,14 @@ class Gate:
             self._metrics.in_flight.set(self._in_flight)
 
     async def _infer(self, scope: Scope, receive: Receive, send: Send) -> None:
-        limit = self._limits.body_bytes
-        body = await _read(scope, receive, limit)
+        limit, seconds = self._limits.body_bytes, self._limits.body_s
+        try:
+            async with asyncio.timeout(seconds):
+                body = await _read(scope, receive, limit)
+        except TimeoutError:
+            message = f"the body did not come within {seconds:g} s"
+            await self._refuse(send, HTTPStatus.REQUEST_TIMEOUT, message)
+            return
         if body is None:
             message = f"the body is over the limit of {limit} bytes; send fewer images at once"
             await self._refuse(send, HTTPStatus.REQUEST_ENTITY_TOO_LARGE, message)
@@ -92,7 +101,7 @@ class Gate:
 
 
 async def _read(scope: Scope, receive: Receive, limit: int) -> bytes | None:
-    """The whole body; None where it is over the limit. Raises nothing on a lost client: b""."""
+    """The whole body; None where it is over the limit, empty where the client has gone."""
     declared = _header(scope["headers"], b"content-length")
     if declared is not None and declared.isdigit() and int(declared) > limit:
         return None
@@ -100,6 +109,8 @@ async def _read(scope: Scope, receive: Receive, limit: int) -> bytes | None:
     size = 0
     while True:
         message = await receive()
+        if message["type"] == "http.disconnect":
+            return b""
         part = message.get("body", b"")
         size += len(part)
         if size > limit:

@@ -9,6 +9,7 @@ import signal
 import socket
 import sys
 import threading
+import warnings
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -81,6 +82,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     """``python -m groundshift.serving``."""
     options = parse(sys.argv[1:] if argv is None else argv)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s")
+    warnings.filterwarnings("ignore", message="ORJSONResponse is deprecated")  # kserve's own
     for noisy in ("kserve.trace", "httpx", "uvicorn.access"):
         logging.getLogger(noisy).setLevel(logging.WARNING)
     # Python as process 1 ignores SIGTERM; uvicorn's own handler comes seconds later, and gives
@@ -92,7 +94,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     try:
         serve(options)
     except GroundshiftError as error:
-        log.error("cannot serve: %s", error)
+        log.critical("cannot serve: %s", error)
         logging.shutdown()
         os._exit(EXIT_MISCONFIGURED)
 
@@ -165,7 +167,7 @@ def _hidden_arguments() -> Iterator[None]:
         sys.argv = ours
 
 
-def _end(number: int, frame: FrameType | None) -> None:
+def _end(number: int, _frame: FrameType | None) -> None:
     """End at once: nothing is half written here, and a thread that still loads must not hold it."""
     logging.shutdown()
     os._exit(128 + number)

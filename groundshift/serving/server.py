@@ -82,7 +82,7 @@ class OnnxModel(kserve.Model):  # type: ignore[misc]  # kserve ships no types
         """The v2 metadata of the outputs."""
         return [_metadata(spec) for spec in self.record.outputs]
 
-    async def predict(self, payload: object, headers: dict[str, str] | None = None) -> _Reply:
+    async def predict(self, payload: object, _headers: object = None) -> _Reply:
         """Answer one call from the thread pool."""
         if not isinstance(payload, _Call):  # kserve's v1 endpoints
             raise InvalidInput("use the v2 protocol: POST /v2/models/NAME/infer")
@@ -135,16 +135,14 @@ class TileDataPlane(DataPlane):  # type: ignore[misc]
         }
 
     def decode(
-        self, body: object, headers: dict[str, str], *args: Any, **kwargs: Any
+        self, body: object, headers: dict[str, str], *_args: object, **_kwargs: object
     ) -> tuple[object, dict[str, Any]]:
         """Pass an inference on undecoded; anything else is none of this server's."""
         if not isinstance(body, bytes):
             raise InvalidInput("use the v2 protocol: POST /v2/models/NAME/infer")
         return _Call(body, headers.get(HEADER_LENGTH)), {}
 
-    def encode(
-        self, model_name: str, response: _Reply, headers: object, req_attributes: object
-    ) -> tuple[bytes, dict[str, str]]:
+    def encode(self, *, response: _Reply, **_: object) -> tuple[bytes, dict[str, str]]:
         """The reply as the pool encoded it."""
         if response.json_length is None:
             return response.body, {}

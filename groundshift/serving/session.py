@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import platform
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
 import onnxruntime
+from onnxruntime.capi import onnxruntime_pybind11_state as ort
 
 from groundshift.errors import Misconfigured
 from groundshift.models import MAX_ARTIFACT_BYTES, ModelRecord, TensorSpec, read_artifact
@@ -31,6 +32,14 @@ _ORT_TYPES: Final = {
     "INT64": "tensor(int64)",
     "FP32": "tensor(float)",
 }
+_LOAD_ERRORS: Final = (
+    ort.Fail,
+    ort.InvalidArgument,
+    ort.InvalidGraph,
+    ort.InvalidProtobuf,
+    ort.NotImplemented,
+    ort.RuntimeException,
+)
 
 
 class Session:
@@ -47,7 +56,7 @@ class Session:
         artifact = read_artifact(record, max_bytes=max_bytes)
         try:
             self._session = onnxruntime.InferenceSession(artifact, _options(), providers=[PROVIDER])
-        except _ort_errors() as error:
+        except _LOAD_ERRORS as error:
             raise Misconfigured(
                 f"{record.artifact}: ONNX Runtime {onnxruntime.__version__} cannot load it: {error}"
             ) from error
@@ -65,12 +74,8 @@ class Session:
             self._session.run(names, {name: x[n : n + 1] for name, x in inputs.items()})
             for n in range(count)
         ]
-        if count == 1:
-            return dict(zip(names, images[0], strict=True))
-        return {
-            name: np.concatenate(planes)
-            for name, planes in zip(names, zip(*images, strict=True), strict=True)
-        }
+        planes = zip(*images, strict=True)  # per output, one array per image
+        return {name: _joined(arrays) for name, arrays in zip(names, planes, strict=True)}
 
 
 def compute_signature(variant: str) -> str:
@@ -103,20 +108,6 @@ def _options() -> onnxruntime.SessionOptions:
     return options
 
 
-def _ort_errors() -> tuple[type[Exception], ...]:
-    from onnxruntime.capi import onnxruntime_pybind11_state as state
-
-    return (
-        state.InvalidProtobuf,
-        state.InvalidGraph,
-        state.Fail,
-        state.NotImplemented,
-        state.InvalidArgument,
-        state.RuntimeException,
-        state.NoSuchFile,
-    )
-
-
 def _hold(record: ModelRecord, kind: str, specs: Iterable[TensorSpec], found: Any) -> None:
     expected = {spec.name: (_ORT_TYPES[spec.datatype], len(spec.shape)) for spec in specs}
     actual = {node.name: (node.type, len(node.shape)) for node in found}
@@ -125,6 +116,10 @@ def _hold(record: ModelRecord, kind: str, specs: Iterable[TensorSpec], found: An
             f"{record.artifact}: its {kind}s (type, dimensions) are {actual}, "
             f"model.json says {expected}; export the model again"
         )
+
+
+def _joined(images: Sequence[Array]) -> Array:
+    return images[0] if len(images) == 1 else np.concatenate(images)
 
 
 def _batch(inputs: Mapping[str, Array]) -> int:

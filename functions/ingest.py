@@ -1,0 +1,224 @@
+"""ingest: scene.arrived -> scene.ready per site, or scene.refused.
+
+A scene is opened, checked, aligned to each site it touches and stored as a COG with a STAC Item.
+What can never work is an answer, not a crash: the arrival is refused with the reason and the cure.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+import shapely
+from pyproj import Transformer
+from shapely.geometry.base import BaseGeometry
+from shapely.ops import transform
+from sqlalchemy import Connection, func, select
+
+from functions.platform import Platform
+from geodata_etl.errors import Refusal, SceneRefused
+from geodata_etl.grid import extent_of_bounds, utm_epsg
+from geodata_etl.hrefs import Access
+from geodata_etl.ingest import Ingested, ingest_scene
+from geodata_etl.scenes import Scene as SourceScene
+from geodata_etl.scenes import open_scene
+from geodata_etl.stac import scene_item
+from groundshift import keys
+from groundshift.errors import NotYet
+from groundshift.events import Event, SceneArrived, SceneReady
+from groundshift.events import SceneRefused as SceneRefusedEvent
+from groundshift.ledger import Tx, arrivals, scenes, tables
+from groundshift.ledger.scenes import Scene, Site
+
+STAGE: Final = "ingest"
+_UNSAFE: Final = re.compile(r"[^A-Za-z0-9_.-]+")
+
+
+@dataclass(frozen=True)
+class _Stored:
+    """A scene whose pixels and Item are in the store."""
+
+    site: Site
+    scene: Scene
+
+
+def ingest(event: Event, platform: Platform) -> None:
+    """Read a scene onto the grid of every site it touches."""
+    arrived = SceneArrived.of(event)
+    with platform.ledger.transaction() as tx:
+        arrival = arrivals.record_arrival(tx, event)
+    try:
+        stored = _read(arrived, arrival, platform)
+    except SceneRefused as refused:
+        _refuse(event, arrival, refused, platform)
+        return
+    with platform.ledger.transaction() as tx:
+        if tx.first_time(STAGE, event):
+            arrivals.resolve(tx, arrival, state="ready")
+            for one in stored:
+                _commit(tx, one)
+
+
+def access_of(platform: Platform) -> Access:
+    """The allow-list and limits of the settings."""
+    s = platform.settings
+    return Access(
+        roots=(s.data_dir, *s.allowed_roots),
+        hosts=s.allowed_hosts,
+        max_file_bytes=s.max_file_bytes,
+        max_scene_bytes=s.max_scene_bytes,
+    )
+
+
+def _read(arrived: SceneArrived, arrival: str, platform: Platform) -> list[_Stored]:
+    source = open_scene(
+        arrived.href,
+        access=access_of(platform),
+        bands=arrived.bands,
+        scale=arrived.scale,
+        offset=arrived.offset,
+        date=arrived.acquired,
+    )
+    tenant = arrived.tenant or platform.settings.tenant
+    sites = _sites(source, arrived, arrival, tenant, platform)
+    stored: list[_Stored] = []
+    refused: list[SceneRefused] = []
+    for site in sites:
+        try:
+            stored.append(_store(source, site, arrival, platform))
+        except SceneRefused as refusal:  # another site may still have use for the scene
+            refused.append(refusal)
+    if not stored:
+        raise refused[0]
+    return stored
+
+
+def _sites(
+    source: SourceScene, arrived: SceneArrived, arrival: str, tenant: str, platform: Platform
+) -> list[Site]:
+    """The sites to read the scene for; each one has its alignment reference or gets it now."""
+    with platform.ledger.read() as connection:
+        known = scenes.sites_of(connection, tenant)
+        waiting = _earlier_unresolved(connection, arrival, tenant)
+    if arrived.site is not None:
+        touched = [site for site in known if arrived.site in (site.site_id, site.name)]
+    else:
+        touched = [s for s in known if shape_of(s).intersects(source.footprint)]
+    if waiting and (not touched or any(s.reference_scene_id is None for s in touched)):
+        # the first scene decides the grid's extent and the reference: an order, not a race
+        raise NotYet(f"{arrived.href}: {waiting} earlier scenes are still being read")
+    if not touched and arrived.site is None and platform.settings.auto_site:
+        touched = [site_of(source, tenant)]
+    if not touched:
+        wanted = f"site {arrived.site!r}" if arrived.site else f"{len(known)} sites"
+        raise SceneRefused(
+            Refusal.NO_OVERLAP,
+            f"{arrived.href} touches none of the {wanted} of tenant {tenant!r}: "
+            "add a site there, or let GROUNDSHIFT_AUTO_SITE make one",
+        )
+    return touched
+
+
+def _earlier_unresolved(connection: Connection, arrival: str, tenant: str) -> int:
+    table = tables.arrivals
+    own = select(table.c.seq).where(table.c.id == arrival).scalar_subquery()
+    query = select(func.count()).where(
+        table.c.tenant == tenant, table.c.state == "arrived", table.c.seq < own
+    )
+    return int(connection.execute(query).scalar_one())
+
+
+def shape_of(site: Site) -> BaseGeometry:
+    """A site's polygon, EPSG:4326."""
+    return shapely.from_geojson(site.geometry)
+
+
+def site_of(source: SourceScene, tenant: str) -> Site:
+    """The site that a scene's own footprint makes."""
+    return make_site(source.footprint, tenant=tenant, name=source.id)
+
+
+def make_site(polygon: BaseGeometry, *, tenant: str, name: str) -> Site:
+    """A site of a polygon in EPSG:4326; its centroid fixes the UTM zone."""
+    epsg = utm_epsg(polygon.centroid.x, polygon.centroid.y)
+    to_utm = Transformer.from_crs(4326, epsg, always_xy=True).transform
+    extent = extent_of_bounds(*transform(to_utm, polygon).bounds)
+    geometry = shapely.to_geojson(shapely.set_precision(polygon, 1e-7))
+    digest = hashlib.sha256(f"{tenant}\n{name}\n{geometry}".encode()).hexdigest()
+    return Site(digest[:16], tenant, name, geometry, epsg, extent)
+
+
+def _store(source: SourceScene, site: Site, arrival: str, platform: Platform) -> _Stored:
+    with tempfile.TemporaryDirectory(prefix="groundshift-") as folder:
+        cog = Path(folder, "scene.tif")
+        ingested = ingest_scene(
+            source,
+            epsg=site.epsg,
+            site_extent=site.extent,
+            out=cog,
+            reference=_reference(site, platform),
+            max_shift_px=platform.settings.max_shift_px,
+        )
+        scene = _scene(source, site, ingested, arrival)
+        item = scene_item(source, ingested, item_id=scene.scene_id, href="./scene.tif")
+        platform.store.put_if_absent(keys.scene_cog(scene.scene_id), cog)
+        platform.store.put_if_absent(keys.scene_item(scene.scene_id), item)
+    return _Stored(site, scene)
+
+
+def _reference(site: Site, platform: Platform) -> str | None:
+    if site.reference_scene_id is None:
+        return None
+    return platform.store.url(keys.scene_cog(site.reference_scene_id))
+
+
+def _scene(source: SourceScene, site: Site, ingested: Ingested, arrival: str) -> Scene:
+    stac_id = _UNSAFE.sub("-", source.id).strip(".-") or "scene"
+    short = ingested.digest.removeprefix("sha256:")[:12]
+    return Scene(
+        scene_id=f"{stac_id[:80]}-{short}",
+        arrival_id=arrival,
+        stac_id=source.id,
+        tenant=site.tenant,
+        site_id=site.site_id,
+        acquired=source.acquired,
+        sensor=source.platform or "unknown",
+        digest=ingested.digest,
+        extent=ingested.grid.extent,
+        valid_fraction=ingested.valid_fraction,
+        shift_yx=ingested.shift.yx,
+        shift_spread=ingested.shift.spread_px,
+        shift_state=str(ingested.shift.state),
+    )
+
+
+def _commit(tx: Tx, stored: _Stored) -> None:
+    scene = stored.scene
+    scenes.add_site(tx, stored.site)
+    scenes.add_scene(tx, scene)
+    scenes.set_reference(tx, scene.site_id, scene.scene_id)
+    tx.say(
+        SceneReady(scene_id=scene.scene_id, site_id=scene.site_id),
+        source=STAGE,
+        subject=scene.scene_id,
+        tenant=scene.tenant,
+    )
+
+
+def _refuse(event: Event, arrival: str, refused: SceneRefused, platform: Platform) -> None:
+    reason, message = str(refused.reason), str(refused)
+    with platform.ledger.transaction() as tx:
+        if not tx.first_time(STAGE, event):
+            return
+        arrivals.resolve(tx, arrival, state="refused", reason=reason, message=message)
+        tx.say(
+            SceneRefusedEvent(
+                href=str(event.data["href"]), arrival=arrival, reason=reason, message=message
+            ),
+            source=STAGE,
+            subject=arrival,
+        )

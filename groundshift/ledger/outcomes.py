@@ -1,0 +1,57 @@
+"""What a dead letter means for the scene behind it: every scene has an outcome."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Final
+
+from groundshift.events import BlockDone, BlockReady, Event, RunDone, SceneArrived, SceneReady
+from groundshift.ledger import tables
+from groundshift.ledger.arrivals import arrival_id, record_arrival, resolve
+from groundshift.ledger.database import Tx
+
+DEAD_LETTER: Final = "dead_letter"
+"""The reason of what failed by a dead letter; the message says more."""
+_RUN_WORDS: Final = (BlockReady.WORD, BlockDone.WORD, RunDone.WORD)
+
+
+def mark_failed(tx: Tx, event: Event, message: str) -> None:
+    """Note that an event was given up: its arrival, scene or run is failed, with the reason."""
+    if event.word == SceneArrived.WORD:
+        record_arrival(tx, event)
+        resolve(tx, arrival_id(event), state="failed", reason=DEAD_LETTER, message=message)
+    elif event.word == SceneReady.WORD:
+        _scene(tx, event, before="ready", after="failed", message=message)
+    elif event.word in _RUN_WORDS:
+        _run(tx, event, before=("planned",), after="failed", message=message)
+
+
+def mark_replayed(tx: Tx, event: Event) -> None:
+    """Take `mark_failed` back: the event is tried again."""
+    if event.word == SceneArrived.WORD:
+        table = tables.arrivals
+        failed = table.c.id == arrival_id(event), table.c.state == "failed"
+        again = {"state": "arrived", "reason": None, "message": None, "resolved": None}
+        tx.execute(table.update().where(*failed).values(**again, attempt=table.c.attempt + 1))
+    elif event.word == SceneReady.WORD:
+        _scene(tx, event, before="failed", after="ready")
+    elif event.word in _RUN_WORDS:
+        _run(tx, event, before=("failed",), after="planned")
+
+
+def _scene(tx: Tx, event: Event, *, before: str, after: str, message: str | None = None) -> None:
+    table = tables.scenes
+    where = table.c.id == event.data["scene_id"], table.c.outcome == before
+    tx.execute(table.update().where(*where).values(outcome=after, **_why(message)))
+
+
+def _run(
+    tx: Tx, event: Event, *, before: tuple[str, ...], after: str, message: str | None = None
+) -> None:
+    table = tables.runs
+    where = table.c.id == event.data["run_id"], table.c.state.in_(before)
+    tx.execute(table.update().where(*where).values(state=after, **_why(message)))
+
+
+def _why(message: str | None) -> Mapping[str, Any]:
+    return {"reason": DEAD_LETTER if message else None, "message": message}

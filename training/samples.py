@@ -1,0 +1,205 @@
+"""What each model is trained on: endless batches, drawn from real backgrounds and the simulator."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from geodata_etl.bands import CLOUD_BANDS, Cover
+from training import clouds, nuisance, pastes
+from training.classical import fused_rank
+from training.corpus import SimPair
+from training.realdata import UNLABELLED, Pair, read_pair
+from training.rules import IGNORE, cover_labels
+from training.spectra import as_reflectance, as_stack
+
+Arrays = dict[str, NDArray[np.generic]]
+_DOUBTFUL = 0.94
+"""Rank of the fused classical score from which an unlabelled real pixel is left out."""
+
+
+@dataclass(frozen=True)
+class Background:
+    """One unlabelled real pair, ready to be cut."""
+
+    pair: Pair
+    covers: tuple[NDArray[np.uint8], NDArray[np.uint8]]
+    built: NDArray[np.bool_]
+    doubtful: NDArray[np.bool_]
+    """Pixels that may have really changed."""
+
+
+def backgrounds(data: Path) -> list[Background]:
+    """The ten unlabelled pairs of the development data."""
+    return [_background(read_pair(data / "oscd_unlabelled" / name)) for name in UNLABELLED]
+
+
+def _background(pair: Pair) -> Background:
+    covers = cover_labels(pair)
+    built = (covers[0] == Cover.BUILT) | (covers[1] == Cover.BUILT)
+    doubtful = fused_rank(pair.before, pair.after, pair.valid) > _DOUBTFUL
+    return Background(pair, covers, built, doubtful)
+
+
+def _window(
+    rng: np.random.Generator, shape: tuple[int, ...], size: int
+) -> tuple[slice, slice]:
+    top, left = (int(rng.integers(0, edge - size + 1)) for edge in shape[-2:])
+    return slice(top, top + size), slice(left, left + size)
+
+
+def _turn(rng: np.random.Generator, sample: Arrays) -> Arrays:
+    turns, flip = int(rng.integers(4)), rng.random() < 0.5
+    turned = {}
+    for name, array in sample.items():
+        spun = np.rot90(array, turns, axes=(-2, -1))
+        turned[name] = np.ascontiguousarray(spun[..., ::-1] if flip else spun)
+    return turned
+
+
+@dataclass(frozen=True)
+class Source:
+    """Everything that samples are drawn from."""
+
+    real: list[Background]
+    simulated: list[SimPair]
+    size: int = 128
+    real_share: float = 0.6
+
+    def draw(self, name: str, rng: np.random.Generator) -> Arrays:
+        """One sample of a model: inputs by name, ``target`` and ``weight`` [S,S]."""
+        real = rng.random() < self.real_share
+        maker = {
+            "cloud-mask": (self._cloud_real, self._cloud_sim),
+            "segmenter": (self._cover_real, self._cover_sim),
+            "change-classifier": (self._change_real, self._change_sim),
+        }[name][0 if real else 1]
+        return _turn(rng, maker(rng))
+
+    def batch(self, name: str, rng: np.random.Generator, count: int) -> Arrays:
+        """`count` samples, stacked."""
+        samples = [self.draw(name, rng) for _ in range(count)]
+        return {key: np.stack([s[key] for s in samples]) for key in samples[0]}
+
+    def _real(self, rng: np.random.Generator) -> Background:
+        chosen: Background = self.real[int(rng.integers(len(self.real)))]
+        return chosen
+
+    def _sim(self, rng: np.random.Generator) -> SimPair:
+        chosen: SimPair = self.simulated[int(rng.integers(len(self.simulated)))]
+        return chosen
+
+    def _cloud_real(self, rng: np.random.Generator) -> Arrays:
+        pair = self._real(rng).pair
+        stack = pair.before if rng.random() < 0.5 else pair.after
+        at = _window(rng, stack.shape, self.size)
+        ground = as_reflectance(stack[:4, *at])
+        seen = stack[:, *at].min(0) > 0
+        mask = np.zeros(seen.shape, np.uint8)
+        if rng.random() < 0.65:
+            ground, mask = clouds.add_clouds(rng, ground)
+        ground = _level(rng, ground)
+        return {"image": as_stack(ground, seen), "target": mask, "weight": seen.astype(np.float32)}
+
+    def _cloud_sim(self, rng: np.random.Generator) -> Arrays:
+        pair = self._sim(rng)
+        first = rng.random() < 0.5
+        stack, mask = (
+            (pair.before, pair.before_cloud) if first else (pair.after, pair.after_cloud)
+        )
+        at = _window(rng, stack.shape, self.size)
+        seen = (stack[:, *at].min(0) > 0) & (mask[at] != IGNORE)
+        image = as_stack(_level(rng, as_reflectance(stack[: len(CLOUD_BANDS), *at])), seen)
+        target = np.where(seen, mask[at], 0).astype(np.uint8)
+        return {"image": image, "target": target, "weight": seen.astype(np.float32)}
+
+    def _cover_real(self, rng: np.random.Generator) -> Arrays:
+        ground = self._real(rng)
+        date = int(rng.integers(2))
+        stack = (ground.pair.before, ground.pair.after)[date]
+        at = _window(rng, stack.shape, self.size)
+        return self._cover(rng, stack[:, *at], ground.covers[date][at])
+
+    def _cover_sim(self, rng: np.random.Generator) -> Arrays:
+        pair = self._sim(rng)
+        first = rng.random() < 0.5
+        stack, cloud, cover = (
+            (pair.before, pair.before_cloud, pair.before_cover)
+            if first
+            else (pair.after, pair.after_cloud, pair.after_cover)
+        )
+        at = _window(rng, stack.shape, self.size)
+        label = np.where(cloud[at] == 0, cover[at], IGNORE).astype(np.uint8)
+        return self._cover(rng, stack[:, *at], label)
+
+    def _cover(
+        self, rng: np.random.Generator, stack: NDArray[np.uint16], label: NDArray[np.uint8]
+    ) -> Arrays:
+        seen = stack.min(0) > 0
+        r = nuisance.sensor_noise(rng, nuisance.light(rng, as_reflectance(stack)))
+        known = seen & (label < len(Cover))
+        target = np.where(known, label, 0).astype(np.uint8)
+        return {"image": as_stack(r, seen), "target": target, "weight": known.astype(np.float32)}
+
+    def _change_real(self, rng: np.random.Generator) -> Arrays:
+        ground = self._real(rng)
+        stacks = [ground.pair.before, ground.pair.after]
+        at = _window(rng, ground.built.shape, self.size)
+        sure = ground.pair.valid[at] & ~ground.doubtful[at]
+        if rng.random() < 0.15:  # one date against itself: every pixel is known not to change
+            stacks = [stacks[int(rng.integers(2))]] * 2
+            sure = ground.pair.valid[at]
+        other = self._built_window(rng, ground)
+        sources = [pastes.crop(s, ground.built, *other, self.size) for s in stacks]
+        dates = [as_reflectance(s[:, *at]).copy() for s in stacks]
+        change = np.zeros(sure.shape, bool)
+        if rng.random() < 0.6:
+            change = pastes.place(rng, dates, sources)
+        before, after = nuisance.disturb(rng, *dates)
+        if rng.random() < 0.3:
+            before, after = after, before
+        return _change_sample(before, after, change, sure | change, ground.pair.valid[at])
+
+    def _built_window(self, rng: np.random.Generator, ground: Background) -> tuple[int, int]:
+        """Upper left of the most built of a few windows."""
+        windows = [_window(rng, ground.built.shape, self.size) for _ in range(4)]
+        rows, columns = max(windows, key=lambda w: float(ground.built[w].mean()))
+        return rows.start, columns.start
+
+    def _change_sim(self, rng: np.random.Generator) -> Arrays:
+        pair = self._sim(rng)
+        # The busiest of three windows: most windows of most pairs hold no change at all.
+        windows = [_window(rng, pair.change.shape, self.size) for _ in range(3)]
+        at = max(windows, key=lambda w: int(pair.change[w].sum()))
+        before, after = (as_reflectance(s[:, *at]) for s in (pair.before, pair.after))
+        if rng.random() < 0.5:
+            before, after = nuisance.disturb(rng, before, after)
+        seen = (pair.before[:, *at].min(0) > 0) & (pair.after[:, *at].min(0) > 0)
+        return _change_sample(before, after, pair.change[at] > 0, pair.clear[at], seen)
+
+
+def _level(rng: np.random.Generator, r: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Other sensors and processing levels: gain per band and an offset."""
+    gain = rng.uniform(0.85, 1.15) * rng.uniform(0.95, 1.05, (len(r), 1, 1))
+    offset = rng.normal(0, 0.01, (len(r), 1, 1)) - (0.03 if rng.random() < 0.3 else 0.0)
+    noisy = r * gain + offset + rng.normal(0, 0.003, r.shape)
+    out: NDArray[np.float32] = noisy.astype(np.float32)
+    return out
+
+
+def _change_sample(
+    before: NDArray[np.float32],
+    after: NDArray[np.float32],
+    change: NDArray[np.bool_],
+    known: NDArray[np.bool_],
+    seen: NDArray[np.bool_],
+) -> Arrays:
+    return {
+        "before": as_stack(before, seen),
+        "after": as_stack(after, seen),
+        "target": change.astype(np.uint8),
+        "weight": (known & seen).astype(np.float32),
+    }
