@@ -82,6 +82,8 @@ def detect(
     """
     from functions.commands import detect as command
 
+    if len(scenes) < 2:
+        raise typer.BadParameter("name at least two scenes: BEFORE... AFTER")
     names = tuple(bands.split(",")) if bands else None
     result = command.detect(
         scenes,
@@ -133,6 +135,21 @@ def up(
 
 
 @app.command()
+def work(
+    data: DataDir = None,
+    allow: Allow = None,
+    allow_host: AllowHost = None,
+    json: Json = False,
+) -> None:
+    """Handle what was announced, then stop: `groundshift up` for cron jobs and batches."""
+    from functions import reports
+    from functions.commands import work as command
+
+    with command.work(data_dir=data, roots=allow, hosts=allow_host, quiet=json) as platform:
+        show.status(reports.status(platform.ledger, platform.settings.tenant), as_json=json)
+
+
+@app.command()
 def submit(
     scenes: Annotated[list[str], typer.Argument(help="STAC Items, GeoTIFFs or folders.")],
     data: DataDir = None,
@@ -146,7 +163,7 @@ def submit(
     offset: Annotated[float | None, typer.Option(help="See --scale.")] = None,
     json: Json = False,
 ) -> None:
-    """Announce scenes to a running platform (`groundshift up`), in this order."""
+    """Announce scenes, in this order, to a platform that runs (`up`) or will (`work`)."""
     from functions.commands import submit as command
 
     names = tuple(bands.split(",")) if bands else None
@@ -238,7 +255,7 @@ def serve_models(context: typer.Context) -> None:
     """Serve models over KServe v2 (REST): groundshift serve-models --model-dir DIR --port 8080."""
     from groundshift.serving.main import main as serve
 
-    raise typer.Exit(serve(context.args))
+    serve(context.args)
 
 
 def _ledger(data: Path | None):  # type: ignore[no-untyped-def]

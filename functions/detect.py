@@ -91,7 +91,7 @@ def _score(run: Run, block: Block, platform: Platform) -> Mapping[str, NDArray[n
         for tile in tiles
     ]
     workers = platform.settings.detect_workers
-    results = compute(*tasks, scheduler="threads", num_workers=workers)
+    results = compute(*tasks, scheduler="threads", num_workers=workers)  # type: ignore[no-untyped-call]
     for tile, result in zip(tiles, results, strict=True):
         _paste(arrays, area, tile, result)
     return arrays

@@ -7,12 +7,12 @@ What can never work is an answer, not a crash: the arrival is refused with the r
 from __future__ import annotations
 
 import hashlib
-import re
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+import orjson
 import shapely
 from pyproj import Transformer
 from shapely.geometry.base import BaseGeometry
@@ -26,16 +26,16 @@ from geodata_etl.hrefs import Access
 from geodata_etl.ingest import Ingested, ingest_scene
 from geodata_etl.scenes import Scene as SourceScene
 from geodata_etl.scenes import open_scene
-from geodata_etl.stac import scene_item
+from geodata_etl.stac import scene_item, validate_item
 from groundshift import keys
 from groundshift.errors import NotYet
 from groundshift.events import Event, SceneArrived, SceneReady
 from groundshift.events import SceneRefused as SceneRefusedEvent
 from groundshift.ledger import Tx, arrivals, scenes, tables
 from groundshift.ledger.scenes import Scene, Site
+from groundshift.settings import Settings
 
 STAGE: Final = "ingest"
-_UNSAFE: Final = re.compile(r"[^A-Za-z0-9_.-]+")
 
 
 @dataclass(frozen=True)
@@ -63,21 +63,21 @@ def ingest(event: Event, platform: Platform) -> None:
                 _commit(tx, one)
 
 
-def access_of(platform: Platform) -> Access:
+def access_of(settings: Settings) -> Access:
     """The allow-list and limits of the settings."""
-    s = platform.settings
     return Access(
-        roots=(s.data_dir, *s.allowed_roots),
-        hosts=s.allowed_hosts,
-        max_file_bytes=s.max_file_bytes,
-        max_scene_bytes=s.max_scene_bytes,
+        roots=(settings.data_dir, *settings.allowed_roots),
+        hosts=settings.allowed_hosts,
+        cache=settings.data_dir / "downloads",
+        max_file_bytes=settings.max_file_bytes,
+        max_decoded_bytes=settings.max_scene_bytes,
     )
 
 
 def _read(arrived: SceneArrived, arrival: str, platform: Platform) -> list[_Stored]:
     source = open_scene(
         arrived.href,
-        access=access_of(platform),
+        access=access_of(platform.settings),
         bands=arrived.bands,
         scale=arrived.scale,
         offset=arrived.offset,
@@ -163,24 +163,24 @@ def _store(source: SourceScene, site: Site, arrival: str, platform: Platform) ->
             reference=_reference(site, platform),
             max_shift_px=platform.settings.max_shift_px,
         )
-        scene = _scene(source, site, ingested, arrival)
-        item = scene_item(source, ingested, item_id=scene.scene_id, href="./scene.tif")
-        platform.store.put_if_absent(keys.scene_cog(scene.scene_id), cog)
-        platform.store.put_if_absent(keys.scene_item(scene.scene_id), item)
-    return _Stored(site, scene)
+        item = scene_item(source, ingested, href="./scene.tif")
+        validate_item(item)
+        document = orjson.dumps(item.to_dict(), option=orjson.OPT_INDENT_2)
+        platform.store.put_if_absent(keys.scene_cog(ingested.scene_id), cog)
+        platform.store.put_if_absent(keys.scene_item(ingested.scene_id), document)
+    return _Stored(site, _scene(source, site, ingested, arrival))
 
 
-def _reference(site: Site, platform: Platform) -> str | None:
+def _reference(site: Site, platform: Platform) -> Path | None:
     if site.reference_scene_id is None:
         return None
-    return platform.store.url(keys.scene_cog(site.reference_scene_id))
+    return Path(platform.store.url(keys.scene_cog(site.reference_scene_id)))
 
 
 def _scene(source: SourceScene, site: Site, ingested: Ingested, arrival: str) -> Scene:
-    stac_id = _UNSAFE.sub("-", source.id).strip(".-") or "scene"
-    short = ingested.digest.removeprefix("sha256:")[:12]
+    shift = ingested.shift
     return Scene(
-        scene_id=f"{stac_id[:80]}-{short}",
+        scene_id=ingested.scene_id,
         arrival_id=arrival,
         stac_id=source.id,
         tenant=site.tenant,
@@ -190,9 +190,9 @@ def _scene(source: SourceScene, site: Site, ingested: Ingested, arrival: str) ->
         digest=ingested.digest,
         extent=ingested.grid.extent,
         valid_fraction=ingested.valid_fraction,
-        shift_yx=ingested.shift.yx,
-        shift_spread=ingested.shift.spread_px,
-        shift_state=str(ingested.shift.state),
+        shift_yx=ingested.shift_yx_px,
+        shift_spread=shift.spread_px if shift and shift.reliable else 0.0,
+        shift_state=ingested.alignment,
     )
 
 

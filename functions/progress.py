@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sized
+from contextlib import contextmanager
 from typing import TypeVar
 
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-from functions import show
+from functions import reports, show
+from functions.platform import Platform
 
 T = TypeVar("T")
-Steps = Callable[[Iterable[T], str], Iterator[T]]
 
 
 def bars(*, quiet: bool) -> Progress:
@@ -35,3 +36,16 @@ def steps(*, quiet: bool) -> Callable[[Iterable[T], str], Iterator[T]]:
             yield from progress.track(items, total=total, description=title)
 
     return walk
+
+
+@contextmanager
+def watching(platform: Platform, *, quiet: bool) -> Iterator[Callable[[], None]]:
+    """Bars of scenes and blocks; what it yields looks at the ledger and moves them."""
+    with bars(quiet=quiet) as progress:
+        tasks = {name: progress.add_task(name, total=None) for name in ("scenes", "blocks")}
+
+        def look() -> None:
+            for name, (done, total) in reports.progress(platform.ledger).items():
+                progress.update(tasks[name], completed=done, total=total or None)
+
+        yield look

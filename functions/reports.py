@@ -6,7 +6,7 @@ from collections import Counter
 from dataclasses import dataclass
 from typing import Any, Final
 
-from sqlalchemy import Connection, Row, func, select
+from sqlalchemy import Connection, Row, Select, func, select
 
 from groundshift.ledger import Ledger, alerts, runs, scenes, tables
 
@@ -41,6 +41,29 @@ def status(ledger: Ledger, tenant: str) -> dict[str, Any]:
             "alerts": _alert_counts(alerts.of_tenant(connection, tenant)),
             "deliveries": _delivery_counts(connection),
         }
+
+
+def progress(ledger: Ledger) -> dict[str, tuple[int, int]]:
+    """(done, all) of scenes and of blocks of runs that still count."""
+    arrived, scene, block, run = tables.arrivals, tables.scenes, tables.blocks, tables.runs
+    live = select(block.c.state).join(run, run.c.id == block.c.run_id)
+    with ledger.read() as connection:
+        waiting = _count(connection, select(arrived.c.id).where(arrived.c.state == "arrived"))
+        refused = _count(
+            connection, select(arrived.c.id).where(arrived.c.state.in_(("refused", "failed")))
+        )
+        known = _count(connection, select(scene.c.id))
+        open_ = _count(connection, select(scene.c.id).where(scene.c.outcome == "ready"))
+        blocks = [r.state for r in connection.execute(live.where(run.c.state != "superseded"))]
+    scenes_done = refused + known - open_
+    return {
+        "scenes": (scenes_done, refused + known + waiting),
+        "blocks": (blocks.count("done"), len(blocks)),
+    }
+
+
+def _count(connection: Connection, query: Select[Any]) -> int:
+    return int(connection.execute(select(func.count()).select_from(query.subquery())).scalar_one())
 
 
 def gaps(ledger: Ledger, tenant: str) -> list[Gap]:

@@ -1,4 +1,4 @@
-"""The stages in their order: one word each, here, in ``knative/base``, in the tests and the docs."""
+"""The stages in their order: one word each, in the code, the manifests, the tests and the docs."""
 
 from __future__ import annotations
 
@@ -42,8 +42,11 @@ class Stage:
 
 
 def _stage(name: str, takes: str, says: str, does: str) -> Stage:
-    types = (tuple(event_type(word) for word in words.split()) for words in (takes, says))
-    return Stage(name, *types, does)
+    return Stage(name, _types(takes), _types(says), does)
+
+
+def _types(words: str) -> tuple[str, ...]:
+    return tuple(event_type(word) for word in words.split())
 
 
 TABLE: Final[Mapping[str, Stage]] = MappingProxyType(

@@ -102,11 +102,12 @@ def cog_writer(
     tags: Mapping[str, str] | None = None,
     scale: float | None = None,
     colours: Colours | None = None,
+    cache_bytes: int = CACHE_BYTES,
 ) -> Iterator[Callable[[Window, NDArray[Any]], None]]:
     """The push form of `write_cog`, for one pass over blocks that feeds several files.
 
     Yields the function that takes one block; the file stands at `path` once the context ends, and
-    nothing does where it ends by an exception.
+    nothing does where it ends by an exception. `cache_bytes` is GDAL's block cache meanwhile.
     """
     if len(band_names) != count:
         raise ValueError(f"{len(band_names)} band names for {count} bands: give one name per band")
@@ -114,7 +115,7 @@ def cog_writer(
     profile = _profile(grid, dtype=dtype, count=count, nodata=nodata)
     with (
         tempfile.TemporaryDirectory(prefix=f".{path.stem}-", dir=path.parent) as folder,
-        gdal_env(),
+        gdal_env(GDAL_CACHEMAX=cache_bytes),
     ):
         plain, done = Path(folder, "plain.tif"), Path(folder, "cog.tif")
         with rasterio.open(plain, "w", **profile) as target:

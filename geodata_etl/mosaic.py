@@ -18,6 +18,10 @@ from geodata_etl.errors import GroundshiftError
 from geodata_etl.grid import Block, Extent, Grid, Tile
 from geodata_etl.palette import COVER_COLOURS
 
+CACHE_BYTES: Final = 64 << 20
+"""GDAL's block cache for one-band uint8 rasters: five rows of 512 px blocks of 10980 px for each of
+the four files. Smaller than for scenes, so that memory is the same for 4096 px and 10980 px."""
+
 RASTERS: Final = ("change", "observed", "before_class", "after_class")
 """The run's rasters, which are also the arrays of a block's artifact."""
 
@@ -92,6 +96,7 @@ def _writer(folder: Path, name: str, grid: Grid, tags: Mapping[str, str] | None)
         resampling=spec.overviews,
         tags=tags,
         colours=spec.colours,
+        cache_bytes=CACHE_BYTES,
     )
 
 

@@ -12,11 +12,11 @@ from dataclasses import dataclass
 from itertools import groupby
 from typing import Any, Final
 
-import dask
 import dask.array
 import numpy as np
 import xarray as xr
 from affine import Affine
+from dask.delayed import delayed
 from dask.utils import SerializableLock
 from numpy.typing import NDArray
 from pyproj import Transformer
@@ -67,8 +67,9 @@ def lazy_stack(
     rows, cols = (_starts(size, edge) for size, edge in zip(grid.shape, edges, strict=True))
     blocks = [[_block(scene, grid, shift, read, (row, col)) for col in cols] for row in rows]
     x, y = _centres(grid)
+    arrays: Any = dask.array
     return xr.DataArray(
-        dask.array.block(blocks),
+        arrays.block(blocks),
         dims=("band", "y", "x"),
         coords={"band": list(BANDS), "y": y, "x": x},
         attrs={"crs": grid.crs, "nodata": NODATA},
@@ -89,8 +90,9 @@ def _block(
     scene: Scene, grid: Grid, shift: tuple[float, float], read: Read, spans: tuple[Span, Span]
 ) -> Any:
     (top, bottom), (left, right) = spans
-    task = dask.delayed(warp_block, pure=False)(scene, grid, shift, read, spans)
-    return dask.array.from_delayed(task, (len(BANDS), bottom - top, right - left), np.uint16)
+    arrays: Any = dask.array
+    task = delayed(warp_block, pure=False)(scene, grid, shift, read, spans)
+    return arrays.from_delayed(task, (len(BANDS), bottom - top, right - left), np.uint16)
 
 
 def warp_block(
@@ -111,7 +113,7 @@ def warp_block(
     return out
 
 
-def _centres(grid: Grid) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+def _centres(grid: Grid) -> tuple[NDArray[Any], NDArray[Any]]:
     e = grid.extent
     x = (np.arange(e.left, e.right) + 0.5) * PIXEL_M
     y = -(np.arange(e.top, e.bottom) + 0.5) * PIXEL_M
@@ -247,7 +249,7 @@ class _Part:
             resampling=Resampling.cubic,
             **common,
         )
-        valid = np.isfinite(out).all(axis=0)
+        valid = np.asarray(np.isfinite(out).all(axis=0))
         if not good.all():
             near = np.zeros(self.shape, np.uint8)
             reproject(good.astype(np.uint8), near, resampling=Resampling.nearest, **common)
@@ -256,8 +258,8 @@ class _Part:
 
 
 def _apply(
-    transform: Affine, x: NDArray[np.float64], y: NDArray[np.float64]
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    transform: Affine, x: NDArray[Any], y: NDArray[Any]
+) -> tuple[NDArray[Any], NDArray[Any]]:
     a, b, c, d, e, f = tuple(transform)[:6]
     return a * x + b * y + c, d * x + e * y + f
 
@@ -269,14 +271,14 @@ def _corner(window: Window) -> Affine:
 def _valid(band: SceneBand, raw: NDArray[Any]) -> NDArray[np.bool_]:
     """Where a band has data; its numbers are checked on the way."""
     if raw.dtype.kind != "f":
-        return np.ones(raw.shape, bool) if band.nodata is None else raw != band.nodata
+        return _differs(raw, band.nodata)
     if np.isinf(raw).any() and not (band.nodata is not None and math.isinf(band.nodata)):
         raise SceneRefused(
             Refusal.INFINITE,
             f"band {band.source} of {band.file.href!r} holds infinite values: set them to the "
             "nodata value",
         )
-    nan = np.isnan(raw)
+    nan: NDArray[np.bool_] = np.isnan(raw)
     if band.nodata is None or not math.isnan(band.nodata):
         if nan.any():
             raise SceneRefused(
@@ -284,8 +286,12 @@ def _valid(band: SceneBand, raw: NDArray[Any]) -> NDArray[np.bool_]:
                 f"band {band.source} of {band.file.href!r} holds NaN, but its nodata is "
                 f"{band.nodata}: declare NaN as nodata, or fill it",
             )
-        return np.ones(raw.shape, bool) if band.nodata is None else raw != band.nodata
+        return _differs(raw, band.nodata)
     return ~nan
+
+
+def _differs(raw: NDArray[Any], nodata: float | None) -> NDArray[np.bool_]:
+    return np.ones(raw.shape, bool) if nodata is None else np.asarray(raw != nodata)
 
 
 class _Reader:

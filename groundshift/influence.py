@@ -23,6 +23,8 @@ TOLERANCE: Final = 1
 """Levels (of 254) an output may move: the quantisation step itself."""
 SHARE: Final = 0.999
 """Share of the pixels that must stay within the tolerance."""
+_BEYOND: Final = 32
+"""Width of the surroundings that are replaced at the largest tested distance, pixels."""
 
 
 @dataclass(frozen=True)
@@ -52,12 +54,12 @@ def measure_influence(
     For every distance d, all pixels farther than d from a core are replaced by each of `others`
     (imagery of another place, noise, nodata: the same names, shapes and dtypes), and the output is
     compared on the core's outermost pixels, which have exactly d pixels of context on one side.
-    The core is the image without `max(distances)` px on each side. With `categorical` (a class mask)
-    any difference counts; otherwise one of more than TOLERANCE levels does.
+    The core is the image without `max(distances)` + 32 px on each side. With `categorical` (a
+    class mask) any difference counts; otherwise one of more than TOLERANCE levels does.
 
-    Raises NotContained where no distance reaches SHARE, and ValueError where the image is too small.
+    Raises NotContained where no distance reaches SHARE; ValueError where the image is too small.
     """
-    margin = max(distances)
+    margin = max(distances) + _BEYOND
     height, width = next(iter(inputs.values())).shape[-2:]
     if min(height, width) < 2 * margin + 8:
         raise ValueError(f"image of {height} x {width} px is too small for a margin of {margin} px")
@@ -72,7 +74,7 @@ def measure_influence(
         shares[distance] = min(kept)
     contained = [d for d in shares if all(shares[e] >= SHARE for e in shares if e >= d)]
     if not contained:
-        raise NotContained(f"influence reaches beyond {margin} px: {shares}; use a smaller network")
+        raise NotContained(f"influence reaches beyond {max(distances)} px: {shares}; use a smaller network")
     return Influence(min(contained), shares)
 
 
@@ -99,7 +101,7 @@ def _noise(rng: np.random.Generator, like: NDArray[np.generic]) -> NDArray[np.ge
 
 
 def _replaced(inputs: Inputs, other: Inputs, margin: int) -> Inputs:
-    inner = (..., *(slice(margin, -margin or None),) * 2)
+    inner = (..., *(slice(margin, -margin),) * 2)
     replaced = {}
     for name, array in inputs.items():
         replaced[name] = other[name].copy()

@@ -14,10 +14,10 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import BinaryIO, Final, Self
+from typing import Any, BinaryIO, Final, Self
 
 import httpx
 
@@ -33,11 +33,31 @@ _OWN: Final = ("--model-dir", "--model-name", "--host", "--port", "--threads", "
 """What a ServingRuntime says for its pod and a local process says for itself."""
 
 
+def runtime_args(manifests: Iterable[Mapping[str, Any]]) -> tuple[str, ...]:
+    """The model server's arguments in the ServingRuntime among `manifests` (``kserve/base``).
+
+    Raises Misconfigured where there is not exactly one runtime with KServe's container.
+    """
+    found = [
+        tuple(container.get("args") or ())
+        for manifest in manifests
+        if manifest.get("kind") == "ServingRuntime"
+        for container in manifest["spec"]["containers"]
+        if container["name"] == "kserve-container"
+    ]
+    if len(found) != 1:
+        raise Misconfigured(
+            f"{len(found)} ServingRuntimes with a kserve-container among the manifests; "
+            "kserve/base holds exactly one"
+        )
+    return found[0]
+
+
 class ModelServerProcess:
     """``python -m groundshift.serving`` over `model_dir`, from `start` to `stop`.
 
-    A context manager. `runtime_args` are the arguments of the ServingRuntime in ``kserve/base``;
-    those that belong to the pod (model, address, threads) are replaced.
+    A context manager. `runtime_args` are the arguments of the ServingRuntime in ``kserve/base``
+    (see `runtime_args`); those that belong to the pod (model, address, threads) are replaced.
     """
 
     def __init__(

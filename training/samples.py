@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from geodata_etl.bands import CLOUD_BANDS, Cover
+from geodata_etl.bands import CLOUD_BANDS, Cloud, Cover
 from training import clouds, nuisance, pastes
 from training.classical import fused_rank
 from training.corpus import SimPair
@@ -17,6 +17,8 @@ from training.rules import IGNORE, cover_labels
 from training.spectra import as_reflectance, as_stack
 
 Arrays = dict[str, NDArray[np.generic]]
+_RARE = 2.5
+"""Weight of a pixel of a class that is seldom seen."""
 _DOUBTFUL = 0.94
 """Rank of the fused classical score from which an unlabelled real pixel is left out."""
 
@@ -102,7 +104,7 @@ class Source:
         if rng.random() < 0.65:
             ground, mask = clouds.add_clouds(rng, ground)
         ground = _level(rng, ground)
-        return {"image": as_stack(ground, seen), "target": mask, "weight": seen.astype(np.float32)}
+        return {"image": as_stack(ground, seen), "target": mask, "weight": _cloud_weight(mask, seen)}
 
     def _cloud_sim(self, rng: np.random.Generator) -> Arrays:
         pair = self._sim(rng)
@@ -114,7 +116,7 @@ class Source:
         seen = (stack[:, *at].min(0) > 0) & (mask[at] != IGNORE)
         image = as_stack(_level(rng, as_reflectance(stack[: len(CLOUD_BANDS), *at])), seen)
         target = np.where(seen, mask[at], 0).astype(np.uint8)
-        return {"image": image, "target": target, "weight": seen.astype(np.float32)}
+        return {"image": image, "target": target, "weight": _cloud_weight(target, seen)}
 
     def _cover_real(self, rng: np.random.Generator) -> Arrays:
         ground = self._real(rng)
@@ -142,7 +144,8 @@ class Source:
         r = nuisance.sensor_noise(rng, nuisance.light(rng, as_reflectance(stack)))
         known = seen & (label < len(Cover))
         target = np.where(known, label, 0).astype(np.uint8)
-        return {"image": as_stack(r, seen), "target": target, "weight": known.astype(np.float32)}
+        weight = known * np.where(target == Cover.BURNT, _RARE, 1)
+        return {"image": as_stack(r, seen), "target": target, "weight": weight.astype(np.float32)}
 
     def _change_real(self, rng: np.random.Generator) -> Arrays:
         ground = self._real(rng)
@@ -179,6 +182,12 @@ class Source:
             before, after = nuisance.disturb(rng, before, after)
         seen = (pair.before[:, *at].min(0) > 0) & (pair.after[:, *at].min(0) > 0)
         return _change_sample(before, after, pair.change[at] > 0, pair.clear[at], seen)
+
+
+def _cloud_weight(mask: NDArray[np.uint8], seen: NDArray[np.bool_]) -> NDArray[np.float32]:
+    rare = (mask == Cloud.THIN) | (mask == Cloud.SHADOW)
+    weight: NDArray[np.float32] = (seen * np.where(rare, _RARE, 1)).astype(np.float32)
+    return weight
 
 
 def _level(rng: np.random.Generator, r: NDArray[np.float32]) -> NDArray[np.float32]:

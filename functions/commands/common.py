@@ -30,16 +30,28 @@ def settings_of(data_dir: Path | None = None, **options: Any) -> Settings:
         ) from error
 
 
+def platform_settings(
+    data_dir: Path | None, roots: Sequence[Path] | None, hosts: Sequence[str] | None
+) -> Settings:
+    """Settings of a platform that may read scenes from these folders and hosts."""
+    return settings_of(
+        data_dir,
+        allowed_roots=tuple(root.resolve() for root in roots) if roots else None,
+        allowed_hosts=tuple(hosts) if hosts else None,
+    )
+
+
 @contextmanager
-def open_ledger(data_dir: Path | None) -> Iterator[tuple[Ledger, str]]:
+def open_ledger(data_dir: Path | None, *, create: bool = False) -> Iterator[tuple[Ledger, str]]:
     """The ledger of a data folder and the tenant that the settings name.
 
-    Raises Misconfigured where nothing ever ran there.
+    Raises Misconfigured where nothing ever ran there, unless `create`.
     """
     settings = settings_of(data_dir)
-    if not settings.database_url and not (settings.data_dir / "ledger.db").exists():
+    new = not settings.database_url and not (settings.data_dir / "ledger.db").exists()
+    if new and not create:
         raise Misconfigured(
-            f"no ledger in {settings.data_dir}: start `groundshift up` there first, "
+            f"no ledger in {settings.data_dir}: announce a scene with `groundshift submit`, "
             "or name another folder with --data"
         )
     with Ledger.open(settings.ledger_url, tenant=settings.tenant, actor=settings.actor) as ledger:

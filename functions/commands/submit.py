@@ -40,7 +40,7 @@ def submit(
     events = [scene_arrived(local_path(scene), options) for scene in scenes]
     if url is not None:
         return [_post(event, url) for event in events]
-    with open_ledger(data_dir) as (ledger, _), ledger.transaction() as tx:
+    with open_ledger(data_dir, create=True) as (ledger, _), ledger.transaction() as tx:
         return [Submitted(str(event.data["href"]), announce(tx, event)) for event in events]
 
 

@@ -10,12 +10,12 @@ from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.ndimage import binary_dilation
+from scipy.ndimage import binary_dilation, find_objects
 
 from geodata_etl.bands import Cover
 from geodata_etl.simulate import towns
 from geodata_etl.simulate.materials import BUILT, TREES, WATERS, Material
-from geodata_etl.simulate.noise import fractal, generator
+from geodata_etl.simulate.noise import fractal, generator, uniform
 
 Ids = NDArray[np.uint16]
 Mask = NDArray[np.bool_]
@@ -139,8 +139,24 @@ def _place(
         patch = _patch(rng, kind, edge, k)
         footprint &= patch != _KEEP
         if footprint.sum() >= max(MIN_PX, 0.45 * shape.sum()):
-            return Change(kind, *_when(rng, kind, period), rows, cols, footprint, patch)
+            return _change(kind, _when(rng, kind, period), (top, left), footprint, patch)
     return None
+
+
+def _change(
+    kind: ChangeKind,
+    when: tuple[datetime, datetime | None],
+    corner: tuple[int, int],
+    footprint: Mask,
+    patch: Ids,
+) -> Change:
+    """A change whose window is no larger than its footprint."""
+    (box,) = find_objects(footprint.astype(np.uint8))
+    rows, cols = (
+        slice(start + part.start, start + part.stop)
+        for start, part in zip(corner, box, strict=True)
+    )
+    return Change(kind, *when, rows, cols, footprint[box].copy(), patch[box].copy())
 
 
 def _when(
@@ -174,12 +190,16 @@ def _patch(rng: np.random.Generator, kind: ChangeKind, edge: int, k: int) -> Ids
 
 
 def _new_building(rng: np.random.Generator, edge: int, k: int) -> Ids:
-    """An estate of houses or a works; its gardens and lawns keep the old land."""
+    """An estate of houses or a works; some lots are still earthworks, gardens keep the old land."""
     steps = np.arange(edge, dtype=np.float32)
     draw = towns.houses if rng.random() < 0.5 else towns.halls
     seed = int(rng.integers(1 << 31))
     drawn = draw(seed, steps[:, None], steps[None, :], towns.new_streets(rng), k)
-    drawn[~_BUILT[drawn // k]] = _KEEP
+    dug = rng.uniform(0, 0.7) if rng.random() < 0.5 else 0.0
+    soft = ~_BUILT[drawn // k]
+    works = soft & (uniform((drawn % k).astype(np.int64), seed) < dug)
+    drawn[works] = int(Material.SOIL) * k + drawn[works] % k
+    drawn[soft & ~works] = _KEEP
     return drawn.astype(np.uint16)
 
 
@@ -212,6 +232,23 @@ def _either(rng: np.random.Generator, edge: int, area: float) -> Mask:
     return (_rectangle if rng.random() < 0.5 else _blob)(rng, edge, area)
 
 
+def _strip(rng: np.random.Generator, edge: int, area: float) -> Mask:
+    """A road: a straight strip 1.5 to 4 px wide, as long as the window lets it be."""
+    steps = np.arange(edge, dtype=np.float32) - edge / 2
+    angle, width = rng.uniform(0, np.pi), min(rng.uniform(1.5, 4.0), 0.3 * np.sqrt(area))
+    u = steps[:, None] * np.cos(angle) - steps[None, :] * np.sin(angle)
+    v = steps[:, None] * np.sin(angle) + steps[None, :] * np.cos(angle)
+    return np.asarray((np.abs(u) < width / 2) & (np.abs(v) < area / width / 2))
+
+
+def _plot(rng: np.random.Generator, edge: int, area: float) -> Mask:
+    """The ground of a building project: mostly a rectangle, at times ragged or a road."""
+    draw = rng.random()
+    if draw < 0.12:
+        return _strip(rng, edge, area)
+    return (_rectangle if draw < 0.75 else _blob)(rng, edge, area)
+
+
 _BUILT: Final = _table(*BUILT)
 _WET: Final = _table(*WATERS)
 _OPEN: Final = (Material.CROPLAND, Material.MEADOW, Material.SHRUB)
@@ -231,7 +268,7 @@ _LARGEST: Final = {
     ChangeKind.MINE: 3500.0,
 }
 _SHAPE: Final[dict[ChangeKind, Callable[[np.random.Generator, int, float], Mask]]] = {
-    ChangeKind.BUILDING: _rectangle,
+    ChangeKind.BUILDING: _plot,
     ChangeKind.FELLING: _either,
     ChangeKind.FLOOD: _blob,
     ChangeKind.FIRE: _blob,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from dataclasses import dataclass
 from datetime import UTC, date, datetime, time
 
 import numpy as np
@@ -33,6 +34,40 @@ def periodic(rng: np.random.Generator, size: int, *, beta: float, wavelength: fl
     return _shaped(rng, (size, size), beta=beta, wavelength=wavelength)
 
 
+@dataclass(frozen=True, eq=False)
+class Waves:
+    """Noise of zero mean and unit sd, known on every `step`-th pixel of a map of `shape`."""
+
+    field: Float
+    step: int
+    shape: tuple[int, int]
+
+    def strip(self, rows: slice = slice(None)) -> Float:
+        """The noise of some rows at every pixel [rows, cols]."""
+        if self.step == 1:
+            return self.field[rows, : self.shape[1]]
+        return enlarge(self.field, self.shape, step=self.step, rows=rows)
+
+    def level(self, share: float) -> float:
+        """The value that about `share` of the map lies under."""
+        return float(np.quantile(self.field[::2, ::2], share))
+
+
+def waves(
+    rng: np.random.Generator,
+    shape: tuple[int, int],
+    *,
+    wavelength: float,
+    beta: float = 3.0,
+    step: int = 4,
+) -> Waves:
+    """Draw noise whose power falls as frequency ** -`beta` below `wavelength` px, flat above."""
+    coarse = (fft.next_fast_len(shape[0] // step + 3), fft.next_fast_len(shape[1] // step + 3))
+    field = _shaped(rng, coarse, beta=beta, wavelength=wavelength / step)
+    field = field[: shape[0] // step + 2, : shape[1] // step + 2] if step > 1 else field
+    return Waves(field, step, shape)
+
+
 def fractal(
     rng: np.random.Generator,
     shape: tuple[int, int],
@@ -41,10 +76,9 @@ def fractal(
     beta: float = 3.0,
     step: int = 4,
 ) -> Float:
-    """Noise of zero mean and unit sd, computed on every `step`-th pixel and interpolated."""
-    coarse = (fft.next_fast_len(shape[0] // step + 3), fft.next_fast_len(shape[1] // step + 3))
-    field = _shaped(rng, coarse, beta=beta, wavelength=wavelength / step)
-    return enlarge(field, shape, step=step) if step > 1 else field[: shape[0], : shape[1]]
+    """The same as an array of `shape`."""
+    drawn = waves(rng, shape, wavelength=wavelength, beta=beta, step=step)
+    return drawn.strip(slice(0, shape[0]))
 
 
 def _shaped(

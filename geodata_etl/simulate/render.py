@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from geodata_etl.bands import NODATA
 from geodata_etl.simulate import sensor as optics
 from geodata_etl.simulate.ground import Palette
-from geodata_etl.simulate.layout import Land, shading
+from geodata_etl.simulate.layout import Land
 from geodata_etl.simulate.noise import Float
 from geodata_etl.simulate.sky import Sky
 
@@ -107,8 +107,7 @@ def _tile(texture: Float, rows: slice, width: int, *, drift: int = 0) -> Float:
 def _lit(view: View, rows: slice, ids: NDArray[np.uint16]) -> Float:
     """Light on the ground: slopes, and shadows that houses and wood edges throw."""
     tilt = float(np.tan(np.radians(min(view.zenith, 60.0))))
-    shape = (view.ids.shape[0], view.ids.shape[1])
-    lit = np.asarray(1 - np.float32(view.land.relief * tilt) * shading(view.land, shape, rows))
+    lit = np.asarray(1 - np.float32(view.land.relief * tilt) * view.land.shading(rows))
     height = view.tables.height[ids]
     cast = np.zeros_like(height)  # the morning sun stands south-east: shadows fall north and west
     cast[:-1] = height[1:]

@@ -106,15 +106,22 @@ def darken(ground: Float, shadow: Float, sky: float) -> None:
 
 
 def kernel(blur: float, shift: float, radius: int) -> Float:
-    """A Gaussian of sd `blur` that moves content by `shift` px, for `correlate1d`."""
-    taps = np.arange(-radius, radius + 1, dtype=np.float64) + shift
-    weights = np.exp(-0.5 * (taps / blur) ** 2)
+    """A Gaussian of sd `blur` that moves content by `shift` px, for `correlate1d`.
+
+    It is built from frequencies up to Nyquist's, so that all of them move alike; a Gaussian merely
+    sampled off its middle leaves the finest detail behind, which phase correlation sees.
+    """
+    taps = np.arange(-radius, radius + 1) + shift
+    frequency = np.linspace(-0.5, 0.5, 129)
+    response = np.exp(-2 * (np.pi * blur * frequency) ** 2)
+    weights = np.cos(2 * np.pi * np.outer(taps, frequency)) @ response
+    weights *= np.cos(np.pi * taps / (2 * (radius + 1 + abs(shift)))) ** 2
     return np.asarray(weights / weights.sum(), np.float32)
 
 
 def focus(plane: Float, blur: float, shift_yx: tuple[float, float], margin: int) -> Float:
     """Blur and shift one band [rows, cols]; `margin` rows and columns fall off on every side."""
-    radius = min(margin, math.ceil(3 * blur + max(map(abs, shift_yx))))
+    radius = min(margin, math.ceil(3 * blur + max(map(abs, shift_yx))) + 2)
     spare = margin - radius
     near = plane[spare : plane.shape[0] - spare, spare : plane.shape[1] - spare]
     down, across = (kernel(blur, shift, radius) for shift in shift_yx)

@@ -176,7 +176,9 @@ class Site:
             azimuth=azimuth,
             drift=int(rng.integers(1 << 20)),
         )
-        reflectance, cloud = record(view, rng, self.spec.size_px)
+        # of its own for each shift: equal noise would tie two scenes of a day together
+        noise = generator(self.spec.seed, "noise", acquired.isoformat(), *map(float, shift))
+        reflectance, cloud = record(view, noise, self.spec.size_px)
         if swath:
             cut(reflectance, rng, swath)
         return SimulatedScene(

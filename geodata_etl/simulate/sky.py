@@ -74,7 +74,7 @@ def draw_sky(
     """A sky whose clouds (thick and thin) cover about `cloud_fraction` of the site."""
     cells = (shape[0] // _HAZE_STEP + 2, shape[1] // _HAZE_STEP + 2)
     wave = fractal(rng, cells, wavelength=900 / _HAZE_STEP, beta=4.0, step=1)
-    thickness = np.asarray(haze * np.exp(0.12 * wave), np.float32)
+    thickness = np.asarray(haze * np.exp(0.09 * wave), np.float32)
     if cloud_fraction <= 0:
         return Sky(shape, None, None, None, 1.0, thickness)
     small = (shape[0] // STEP + 2, shape[1] // STEP + 2)
@@ -92,7 +92,7 @@ def _clouds(
 ) -> tuple[Float, Float]:
     """Opacity and tone: heaps with hard edges, sheets with soft ones, or a veil."""
     wavelength = float(np.exp(rng.uniform(np.log(20), np.log(260))))
-    body = fractal(rng, small, wavelength=wavelength, beta=rng.uniform(2.9, 3.7), step=1)
+    body = fractal(rng, small, wavelength=wavelength, beta=rng.uniform(3.1, 3.9), step=1)
     softness = float(np.exp(rng.uniform(np.log(0.2), np.log(1.5))))
     limit = float(np.quantile(body[::4, ::4], 1 - min(cloud_fraction, 1.0)))
     if cloud_fraction >= 1:

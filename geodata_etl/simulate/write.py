@@ -87,8 +87,8 @@ def write_truth(site: Site, scenes: Sequence[SimulatedScene], folder: Path) -> P
     """Write what is true into `folder`; returns the path of ``site.json``.
 
     Per scene ``ID_cloud.tif`` and ``ID_cover.tif``; per step from one scene to the next, and
-    from the first to the last, ``change_ID_ID.tif`` (1 = changed); ``truth.geojson`` holds the known
-    changes (WGS 84) with kind, date and classes; ``site.json`` says how all of it was made.
+    from the first to the last, ``change_ID_ID.tif`` (1 = changed); ``truth.geojson`` holds the
+    known changes (WGS 84) with kind, date and classes; ``site.json`` says how all of it was made.
     """
     folder.mkdir(parents=True, exist_ok=True)
     ordered = sorted(scenes, key=lambda scene: scene.acquired)
@@ -113,6 +113,12 @@ def _files(layout: Layout) -> tuple[tuple[str, range, int], ...]:
     if layout == "stack":
         return (("stack", range(6), 1),)
     return (("10m", _TEN, 1), ("20m", _TWENTY, 2))
+
+
+def _transform(grid: Grid, factor: int) -> Affine:
+    """The grid's transform for pixels of `factor` x 10 m."""
+    t = grid.transform
+    return Affine(t.a * factor, t.b, t.c, t.d, t.e * factor, t.f)
 
 
 def _averaged(data: NDArray[np.uint16], factor: int) -> NDArray[np.uint16]:
@@ -141,7 +147,7 @@ def _write(
         "width": data.shape[2],
         "dtype": data.dtype.name,
         "crs": grid.crs,
-        "transform": grid.transform * Affine.scale(factor),
+        "transform": _transform(grid, factor),
         "nodata": nodata,
         "compress": "zstd",
         "zstd_level": 1,
@@ -181,7 +187,6 @@ def _item(scene: SimulatedScene, site: Site, name: str) -> pystac.Item:
 def _asset(
     scene: SimulatedScene, grid: Grid, path: Path, bands: range, factor: int, dn_offset: int
 ) -> pystac.Asset:
-    transform = grid.transform * Affine.scale(factor)
     names = _NAMES[scene.sensor]
     raster = {
         "data_type": "uint16",
@@ -199,7 +204,7 @@ def _asset(
         "gsd": PIXEL_M * factor,
         "proj:code": grid.crs,
         "proj:shape": [side // factor for side in grid.shape],
-        "proj:transform": list(transform)[:6],
+        "proj:transform": list(_transform(grid, factor))[:6],
     }
     return pystac.Asset(f"./{path.name}", media_type=_GEOTIFF, roles=["data"], extra_fields=fields)
 

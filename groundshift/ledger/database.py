@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, nullcontext
@@ -200,6 +201,24 @@ class Ledger:
         """Tell the listeners that there is something to do."""
         for listener in tuple(self._listeners):
             listener()
+
+    @contextmanager
+    def sole_process(self) -> Iterator[bool]:
+        """Whether no other holder of this lock is alive, and the lock for as long as it lasts.
+
+        A lock of the operating system beside SQLite's file: it ends with its process, however
+        that dies. Always False on PostgreSQL, where leases run out instead.
+        """
+        if self.engine.dialect.name != "sqlite":
+            yield False
+            return
+        with Path(f"{self.engine.url.database}.lock").open("w") as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                yield False
+                return
+            yield True
 
     def close(self) -> None:
         """Close every connection."""

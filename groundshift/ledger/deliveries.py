@@ -16,7 +16,7 @@ from datetime import datetime, timedelta
 from types import MappingProxyType
 from typing import Any, Final
 
-from sqlalchemy import ColumnElement, Connection, Row, and_, func, or_, select
+from sqlalchemy import ColumnElement, Connection, Row, and_, func, select
 
 from groundshift.events import Event
 from groundshift.ledger import tables
@@ -25,7 +25,15 @@ from groundshift.ledger.database import Tx
 OPEN: Final = ("pending", "claimed")
 """States of a delivery that is still to be made."""
 _d, _o = tables.deliveries, tables.outbox
-_EVENT: Final = (_o.c.id, _o.c.source, _o.c.type, _o.c.subject, _o.c.time, _o.c.data)
+_EVENT: Final = (
+    _o.c.id,
+    _o.c.source,
+    _o.c.type,
+    _o.c.subject,
+    _o.c.time,
+    _o.c.data,
+    _o.c.extensions,
+)
 
 Route = Callable[[Event], Iterable[str]]
 """The names of the Triggers that an event passes."""
@@ -89,36 +97,21 @@ def fan_out(tx: Tx, route: Route, *, limit: int) -> int:
 
 
 def claim(tx: Tx, trigger: str, *, owner: str, lease: timedelta, limit: int) -> Sequence[Delivery]:
-    """Claim up to `limit` due deliveries of a Trigger, in outbox order.
-
-    Due is what is pending and whose time has come, and what a silent owner's lease gives free.
-    """
+    """Claim up to `limit` pending deliveries of a Trigger whose time has come, in outbox order."""
     query = (
-        select(_d.c.seq, _d.c.attempts, _d.c.state, *_EVENT, _o.c.extensions)
+        select(_d.c.seq, _d.c.attempts, *_EVENT)
         .join(_o, _o.c.seq == _d.c.seq)
-        .where(_d.c.trigger == trigger, _due(tx.now))
+        .where(_d.c.trigger == trigger, _d.c.state == "pending", _d.c.next_at <= tx.now)
         .order_by(_d.c.seq)
         .limit(limit)
         .with_for_update(skip_locked=True, of=_d)
     )
     rows = tx.execute(query).all()
-    if not rows:
-        return ()
-    lost = [row.seq for row in rows if row.state == "claimed"]
-    if lost:
-        losses = _d.update().where(_d.c.trigger == trigger, _d.c.seq.in_(lost))
-        tx.execute(losses.values(losses=_d.c.losses + 1))
-    mine = _d.update().where(_d.c.trigger == trigger, _d.c.seq.in_([row.seq for row in rows]))
-    values = {"state": "claimed", "owner": owner, "lease_until": tx.now + lease}
-    tx.execute(mine.values(**values, updated=tx.now))
+    if rows:
+        mine = _d.update().where(_d.c.trigger == trigger, _d.c.seq.in_([row.seq for row in rows]))
+        held = {"state": "claimed", "owner": owner, "lease_until": tx.now + lease}
+        tx.execute(mine.values(**held, updated=tx.now))
     return [Delivery(row.seq, trigger, event_of(row), row.attempts) for row in rows]
-
-
-def _due(now: datetime) -> ColumnElement[bool]:
-    return or_(
-        and_(_d.c.state == "pending", _d.c.next_at <= now),
-        and_(_d.c.state == "claimed", _d.c.lease_until <= now),
-    )
 
 
 def _settle(tx: Tx, delivery: Delivery, *, owner: str, values: dict[str, Any]) -> bool:
@@ -132,7 +125,7 @@ def _settle(tx: Tx, delivery: Delivery, *, owner: str, values: dict[str, Any]) -
     return tx.execute(mine.values(**ended, **values, updated=tx.now)).rowcount == 1
 
 
-def finish(tx: Tx, delivery: Delivery, *, owner: str, status: int) -> bool:
+def finish(tx: Tx, delivery: Delivery, *, owner: str, status: int | None) -> bool:
     """The subscriber took it. False where the claim was lost meanwhile; then nothing changes."""
     return _settle(tx, delivery, owner=owner, values={"state": "done", "status": status})
 
@@ -152,17 +145,25 @@ def bury(tx: Tx, delivery: Delivery, *, owner: str, status: int | None, reason: 
 
 
 def release(tx: Tx, *, owner: str | None = None) -> int:
-    """Make claims pending again: one owner's, or, for None, all (no other process is alive).
+    """Make claims pending again; how many. The attempt is not counted.
 
-    The attempt is not counted, the loss is, where the owner did not give it back itself.
+    `owner`: its claims, which it gives back itself. None: everybody's, since nobody else is alive;
+    each counts as a loss.
     """
-    update = _d.update().where(_d.c.state == "claimed")
-    values: dict[str, Any] = {"state": "pending", "owner": None, "lease_until": None}
+    claimed = _d.c.state == "claimed"
     if owner is None:
-        values["losses"] = _d.c.losses + 1
-    else:
-        update = update.where(_d.c.owner == owner)
-    return tx.execute(update.values(**values, updated=tx.now)).rowcount
+        return _unclaim(tx, claimed, lost=1)
+    return _unclaim(tx, claimed & (_d.c.owner == owner), lost=0)
+
+
+def release_expired(tx: Tx) -> int:
+    """Make the claims of silent owners, whose lease ran out, pending again; how many."""
+    return _unclaim(tx, (_d.c.state == "claimed") & (_d.c.lease_until <= tx.now), lost=1)
+
+
+def _unclaim(tx: Tx, where: ColumnElement[bool], *, lost: int) -> int:
+    free = {"state": "pending", "owner": None, "lease_until": None, "updated": tx.now}
+    return tx.execute(_d.update().where(where).values(**free, losses=_d.c.losses + lost)).rowcount
 
 
 def overdue_losses(tx: Tx, *, limit: int) -> Sequence[DeadLetter]:
@@ -175,10 +176,11 @@ def overdue_losses(tx: Tx, *, limit: int) -> Sequence[DeadLetter]:
     return letters
 
 
-def next_due(connection: Connection) -> datetime | None:
-    """When the next retry or lease falls due; None where nothing is open."""
+def next_due(connection: Connection, triggers: Iterable[str]) -> datetime | None:
+    """When a retry or lease of these Triggers falls due next; None where nothing is open."""
     due = func.min(func.coalesce(_d.c.lease_until, _d.c.next_at), type_=_d.c.next_at.type)
-    return connection.execute(select(due).where(_d.c.state.in_(OPEN))).scalar()
+    query = select(due).where(_d.c.state.in_(OPEN), _d.c.trigger.in_(tuple(triggers)))
+    return connection.execute(query).scalar()
 
 
 def unpublished(connection: Connection) -> int:
@@ -195,7 +197,7 @@ def open_deliveries(connection: Connection) -> int:
 
 def _letters(connection: Connection, where: ColumnElement[bool]) -> list[DeadLetter]:
     query = (
-        select(_d, *_EVENT, _o.c.extensions)
+        select(_d, *_EVENT)
         .join(_o, _o.c.seq == _d.c.seq)
         .where(where)
         .order_by(_d.c.seq, _d.c.trigger)
@@ -209,6 +211,17 @@ def _letters(connection: Connection, where: ColumnElement[bool]) -> list[DeadLet
 def dead_letters(connection: Connection) -> list[DeadLetter]:
     """Every dead letter, in outbox order."""
     return _letters(connection, _d.c.state == "dead")
+
+
+def record_dead(tx: Tx, event: Event, trigger: str, *, status: int | None, reason: str) -> bool:
+    """Note a dead letter that a Broker sent; False where it was noted before."""
+    tx.emit(event)
+    ours = (_o.c.source == event.source) & (_o.c.id == event.id)
+    seq = tx.execute(select(_o.c.seq).where(ours)).scalar_one()
+    tx.execute(_o.update().where(ours, _o.c.published.is_(None)).values(published=tx.now))
+    row = {"seq": seq, "trigger": trigger, "state": "dead", "attempts": 1, "losses": 0}
+    last = {"status": status, "reason": reason, "next_at": tx.now, "updated": tx.now}
+    return tx.insert_new(_d, row | last)
 
 
 def replay(

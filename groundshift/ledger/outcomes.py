@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
+
+from sqlalchemy import select
 
 from groundshift.events import BlockDone, BlockReady, Event, RunDone, SceneArrived, SceneReady
 from groundshift.ledger import tables
 from groundshift.ledger.arrivals import arrival_id, record_arrival, resolve
-from groundshift.ledger.database import Tx
+from groundshift.ledger.database import Ledger, Tx
+from groundshift.ledger.deliveries import DeadLetter, replay
 
 DEAD_LETTER: Final = "dead_letter"
 """The reason of what failed by a dead letter; the message says more."""
@@ -39,6 +42,22 @@ def mark_replayed(tx: Tx, event: Event) -> None:
         _run(tx, event, before=("failed",), after="planned")
 
 
+def replay_dead(
+    ledger: Ledger,
+    *,
+    seq: int | None = None,
+    event_id: str | None = None,
+    trigger: str | None = None,
+) -> Sequence[DeadLetter]:
+    """Try dead letters again, by number, event id or Trigger (none of them: all); which ones."""
+    with ledger.transaction() as tx:
+        letters = replay(tx, seq=seq, event_id=event_id, trigger=trigger)
+        for letter in letters:
+            mark_replayed(tx, letter.event)
+    ledger.wake()
+    return letters
+
+
 def _scene(tx: Tx, event: Event, *, before: str, after: str, message: str | None = None) -> None:
     table = tables.scenes
     where = table.c.id == event.data["scene_id"], table.c.outcome == before
@@ -48,9 +67,19 @@ def _scene(tx: Tx, event: Event, *, before: str, after: str, message: str | None
 def _run(
     tx: Tx, event: Event, *, before: tuple[str, ...], after: str, message: str | None = None
 ) -> None:
-    table = tables.runs
-    where = table.c.id == event.data["run_id"], table.c.state.in_(before)
-    tx.execute(table.update().where(*where).values(state=after, **_why(message)))
+    runs, scenes = tables.runs, tables.scenes
+    this = runs.c.id == event.data["run_id"]
+    moved = tx.execute(
+        runs.update().where(this, runs.c.state.in_(before)).values(state=after, **_why(message))
+    )
+    if moved.rowcount:
+        was, becomes = ("ready", "failed") if after == "failed" else ("failed", "ready")
+        behind = scenes.c.id == select(runs.c.scene_id).where(this).scalar_subquery()
+        tx.execute(
+            scenes.update()
+            .where(behind, scenes.c.outcome == was)
+            .values(outcome=becomes, **_why(message))
+        )
 
 
 def _why(message: str | None) -> Mapping[str, Any]:

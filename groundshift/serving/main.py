@@ -43,7 +43,7 @@ class ServeOptions:
     """Inferences at once; 0: one per CPU this process may use."""
     queue: int = 32
     """Requests that may wait for a thread; further ones get 503."""
-    max_body_mib: int = 64
+    max_body_mib: int = 32
     max_model_mib: int = MAX_ARTIFACT_BYTES >> 20
     exit_with_stdin: bool = False
     """End as soon as standard input closes, i.e. when the parent is gone, however it went."""

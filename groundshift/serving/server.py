@@ -176,6 +176,7 @@ class TileServer(kserve.ModelServer):  # type: ignore[misc]
         )
         rest.config.fd = self._listener.fileno()
         rest.config.access_log = False
+        rest.config.lifespan = "off"  # kserve's app has none, and its end would be logged as one
         kserve.model_server.app.add_middleware(Gate, limits=self._limits, metrics=self._metrics)
         kserve.model_server.app.add_exception_handler(BadMessage, _bad_message)
         await asyncio.gather(rest.start(), asyncio.to_thread(_load, models))

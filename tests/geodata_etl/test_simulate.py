@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from datetime import UTC, date, datetime, timedelta
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +13,7 @@ import pytest
 import rasterio
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy.ndimage import binary_erosion
 from shapely.geometry import shape as geometry
 from skimage.registration import phase_cross_correlation
 
@@ -192,9 +194,10 @@ def test_spectra_tell_the_classes_apart(site: Site) -> None:
     greenness = (nir - red) / (nir + red)
     median = {c: np.median(greenness[scene.cover == c]) for c in Cover if (scene.cover == c).any()}
     assert median[Cover.TREE] > 0.6
-    assert median[Cover.LOW_VEGETATION] > median[Cover.BARE] + 0.2
+    assert median[Cover.LOW_VEGETATION] > median[Cover.BARE] + 0.1
     assert median[Cover.BUILT] < 0.35
-    assert np.median(swir[scene.cover == Cover.WATER]) < 500
+    open_water = binary_erosion(scene.cover == Cover.WATER, iterations=2)
+    assert np.median(swir[open_water]) < 300
 
 
 def test_haze_and_sensor_leave_their_mark(site: Site) -> None:
@@ -217,7 +220,7 @@ def test_default_dates_spread_over_two_years() -> None:
     assert list(dates) == sorted(set(dates))
     assert dates == default_dates(6)
     assert all(moment.tzinfo is UTC for moment in dates)
-    gaps = [(b - a).days for a, b in zip(dates, dates[1:], strict=False)]
+    gaps = [(b - a).days for a, b in pairwise(dates)]
     assert min(gaps) >= 30
     assert 400 < (dates[-1] - dates[0]).days < 730
 

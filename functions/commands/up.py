@@ -1,0 +1,152 @@
+"""Run the embedded platform until it is stopped."""
+
+from __future__ import annotations
+
+import asyncio
+import fcntl
+import logging
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import asynccontextmanager, contextmanager
+from http import HTTPStatus
+from pathlib import Path
+from typing import Final
+
+import httpx
+import uvicorn
+from anyio import to_thread
+from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+from starlette.applications import Starlette
+from starlette.background import BackgroundTask
+from starlette.requests import Request
+from starlette.responses import JSONResponse, PlainTextResponse, Response, StreamingResponse
+from starlette.routing import Route
+
+from functions import reports, show
+from functions.app import intake_route
+from functions.commands.common import platform_settings
+from functions.local import Embedded, embedded
+from groundshift.errors import Conflict
+from groundshift.runs import MODEL_NAMES
+
+_READY_TIMEOUT_S: Final = 5.0
+_HOP_BY_HOP: Final = frozenset({"connection", "keep-alive", "transfer-encoding", "host"})
+"""Headers that belong to one connection (RFC 9110, section 7.6.1), and the host's name."""
+
+
+def up(
+    *,
+    data_dir: Path | None,
+    host: str,
+    port: int,
+    roots: Sequence[Path] | None,
+    hosts: Sequence[str] | None,
+) -> None:
+    """Serve until SIGTERM or Ctrl-C. Raises Conflict where a platform runs on that folder."""
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s: %(message)s")
+    logging.getLogger("httpx").setLevel(logging.WARNING)
+    settings = platform_settings(data_dir, roots, hosts)
+    with sole_owner(settings.data_dir), embedded(settings) as platform:
+        places = (settings.data_dir, *settings.allowed_roots, *settings.allowed_hosts)
+        show.err.print(
+            f"groundshift is up on http://{host}:{port}.\n"
+            f"It reads scenes from {', '.join(map(str, places))}; allow more with --allow.",
+            highlight=False,
+            soft_wrap=True,
+        )
+        uvicorn.run(create_app(platform), host=host, port=port, log_level="warning")
+
+
+def create_app(platform: Embedded) -> Starlette:
+    """The platform's one address: events in, models, metrics and health."""
+
+    @asynccontextmanager
+    async def dispatching(app: Starlette) -> AsyncIterator[None]:
+        stop = asyncio.Event()
+        task = asyncio.create_task(platform.dispatcher().run_forever(stop))
+        async with httpx.AsyncClient(timeout=None, trust_env=False) as client:  # noqa: S113 the model server's own limits hold
+            app.state.models = client
+            yield
+        stop.set()
+        await task
+
+    async def metrics(_: Request) -> Response:
+        return Response(generate_latest(platform.metrics.registry), media_type=CONTENT_TYPE_LATEST)
+
+    async def healthz(_: Request) -> Response:
+        return PlainTextResponse("ok")
+
+    async def readyz(_: Request) -> Response:
+        return await to_thread.run_sync(_readiness, platform)
+
+    async def status(_: Request) -> Response:
+        p = platform.platform
+        return JSONResponse(await to_thread.run_sync(reports.status, p.ledger, p.settings.tenant))
+
+    async def models(request: Request) -> Response:
+        return await _forward(request, _models_url(platform))
+
+    routes = [
+        intake_route(platform.platform),
+        Route("/metrics", metrics),
+        Route("/healthz", healthz),
+        Route("/readyz", readyz),
+        Route("/status", status),
+        Route("/v2{path:path}", models, methods=["GET", "POST"]),
+    ]
+    return Starlette(routes=routes, lifespan=dispatching)
+
+
+@contextmanager
+def sole_owner(data_dir: Path) -> Iterator[None]:
+    """Hold a data folder's lock. Raises Conflict where another process has it."""
+    data_dir.mkdir(parents=True, exist_ok=True)
+    with (data_dir / "up.lock").open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise Conflict(
+                f"a platform runs on {data_dir} already: announce scenes to it with "
+                "`groundshift submit`, or name another folder with --data"
+            ) from error
+        yield
+
+
+def _readiness(platform: Embedded) -> Response:
+    """200 once the ledger reads and every model answers; else 503 with what is missing."""
+    missing = []
+    with platform.platform.ledger.read() as connection:
+        connection.exec_driver_sql("SELECT 1")
+    for name in MODEL_NAMES:
+        url = f"{_models_url(platform)}/v2/models/{name}/ready"
+        try:
+            httpx.get(url, timeout=_READY_TIMEOUT_S, trust_env=False).raise_for_status()
+        except httpx.HTTPError as error:
+            missing.append(f"model {name}: {error}")
+    status = HTTPStatus.SERVICE_UNAVAILABLE if missing else HTTPStatus.OK
+    return JSONResponse({"ready": not missing, "missing": missing}, status_code=status)
+
+
+def _models_url(platform: Embedded) -> str:
+    return platform.server.url if platform.server else platform.platform.settings.models_url
+
+
+async def _forward(request: Request, base: str) -> Response:
+    """Hand a KServe v2 request on to the model server, body and answer streamed."""
+    client: httpx.AsyncClient = request.app.state.models
+    headers = {k: v for k, v in request.headers.items() if k not in _HOP_BY_HOP}
+    body = request.stream() if request.method == "POST" else None
+    onward = client.build_request(
+        request.method, f"{base}{request.url.path}", headers=headers, content=body
+    )
+    try:
+        answer = await client.send(onward, stream=True)
+    except httpx.TransportError as error:
+        detail = {"error": f"the model server does not answer ({error}); it is being restarted"}
+        return JSONResponse(detail, status_code=HTTPStatus.BAD_GATEWAY)
+    kept = {k: v for k, v in answer.headers.items() if k not in _HOP_BY_HOP}
+    return StreamingResponse(
+        answer.aiter_raw(),
+        status_code=answer.status_code,
+        headers=kept,
+        background=BackgroundTask(answer.aclose),
+    )

@@ -1,0 +1,165 @@
+"""The embedded runtime: every stage in this process, the model server in one of its own.
+
+It follows the Triggers of ``knative/base`` and starts the ServingRuntime of ``kserve/base``; state
+lies in SQLite and a folder, so that it goes on where it was, however it ended.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from starlette.types import ASGIApp
+
+from functions.app import create_app
+from functions.dispatch import Dispatcher
+from functions.metrics import DispatchMetrics
+from functions.platform import Platform
+from functions.stages import DEAD_LETTER, STAGES, TABLE
+from functions.transport import AppTransport
+from groundshift.adapters.files import FileObjectStore
+from groundshift.adapters.kserve_http import KServeClient
+from groundshift.errors import Misconfigured
+from groundshift.events import Event
+from groundshift.ledger import Ledger, arrivals
+from groundshift.manifests import load, topology
+from groundshift.modelserver_process import ModelServerProcess
+from groundshift.ports import ObjectStore
+from groundshift.settings import Settings
+
+_WATCH_S: Final = 0.25
+"""How often a watcher is told how far the work is."""
+IDLE_TIMEOUT_S: Final = 24 * 3600.0
+
+
+@dataclass(frozen=True)
+class Embedded:
+    """A platform in this process."""
+
+    platform: Platform
+    metrics: DispatchMetrics
+    models: KServeClient
+    """The client of the model server, with its counts."""
+    server: ModelServerProcess | None
+    """The model server, where this process started it."""
+
+    def dispatcher(self) -> Dispatcher:
+        """A dispatcher over the stages' apps; to be made on the loop that runs it."""
+        return Dispatcher(
+            self.platform.ledger,
+            topology(),
+            AppTransport(self._apps()),
+            settings=self.platform.settings,
+            metrics=self.metrics,
+        )
+
+    def announce(self, events: Sequence[Event]) -> list[str]:
+        """Commit to scenes, in this order; the ids of their arrivals."""
+        with self.platform.ledger.transaction() as tx:
+            return [arrivals.announce(tx, event) for event in events]
+
+    def work(
+        self,
+        *,
+        watch: Callable[[], None] | None = None,
+        timeout_s: float = IDLE_TIMEOUT_S,
+    ) -> None:
+        """Handle everything that waits, then return; `watch` is called a few times a second.
+
+        Raises Unavailable after `timeout_s`.
+        """
+
+        async def run() -> None:
+            await self.dispatcher().run_until_idle(timeout_s=timeout_s)
+
+        with _watching(watch):
+            asyncio.run(run())
+
+    def _apps(self) -> dict[str, ASGIApp]:
+        handlers = {name: TABLE[name].handler() for name in (*STAGES, DEAD_LETTER)}
+        return {name: create_app(name, self.platform, handlers) for name in handlers}
+
+
+@contextmanager
+def embedded(settings: Settings) -> Iterator[Embedded]:
+    """Open the embedded platform of a data folder; its model server ends with the context."""
+    with ExitStack() as stack:
+        server = None
+        if not settings.models_url:
+            server = stack.enter_context(model_server(settings))
+        models = stack.enter_context(
+            KServeClient(
+                server.url if server else settings.models_url,
+                max_in_flight=settings.max_in_flight,
+                timeout_s=settings.infer_timeout_s,
+            )
+        )
+        ledger = stack.enter_context(open_ledger(settings))
+        platform = Platform(settings, ledger, open_store(settings), models)
+        yield Embedded(platform, DispatchMetrics(), models, server)
+
+
+def model_server(settings: Settings, *, port: int = 0) -> ModelServerProcess:
+    """The model server of ``kserve/base`` as a process of its own, not started yet."""
+    settings.data_dir.mkdir(parents=True, exist_ok=True)
+    return ModelServerProcess(
+        settings.models,
+        port=port,
+        log_file=settings.data_dir / "models.log",
+        runtime_args=runtime_args(),
+    )
+
+
+def runtime_args() -> tuple[str, ...]:
+    """The arguments of the ServingRuntime in ``kserve/base``. Raises Misconfigured."""
+    for manifest in load("kserve"):
+        if manifest["kind"] == "ServingRuntime":
+            (container,) = manifest["spec"]["containers"]
+            return tuple(container["args"])
+    raise Misconfigured("kserve/base holds no ServingRuntime: install groundshift again")
+
+
+def open_ledger(settings: Settings) -> Ledger:
+    """The ledger that the settings name."""
+    return Ledger.open(
+        settings.ledger_url,
+        tenant=settings.tenant,
+        actor=settings.actor,
+        timeout_s=settings.database_timeout_s,
+    )
+
+
+def open_store(settings: Settings) -> ObjectStore:
+    """The object store that the settings name. Raises Misconfigured."""
+    if "://" in settings.objects:
+        raise Misconfigured(
+            f"object_root {settings.objects!r}: this installation stores in folders; "
+            "name a folder, or leave it empty for one in the data folder"
+        )
+    return FileObjectStore(Path(settings.objects))
+
+
+@contextmanager
+def _watching(watch: Callable[[], None] | None) -> Iterator[None]:
+    if watch is None:
+        yield
+        return
+    stop = threading.Event()
+
+    def look() -> None:
+        while not stop.wait(_WATCH_S):
+            watch()
+
+    watcher = threading.Thread(target=look, name="watch")
+    watcher.start()
+    try:
+        yield
+    finally:
+        stop.set()
+        watcher.join()
+        watch()
