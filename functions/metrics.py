@@ -23,3 +23,8 @@ class DispatchMetrics:
             registry=self.registry,
             buckets=(0.01, 0.03, 0.1, 0.3, 1, 3, 10, 30, 100, 300),
         )
+
+    def spent_s(self, trigger: str) -> float:
+        """Seconds spent in a Trigger's deliveries so far, summed over those at once."""
+        name = "groundshift_delivery_seconds_sum"
+        return self.registry.get_sample_value(name, {"trigger": trigger}) or 0.0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -10,7 +11,7 @@ import rasterio
 from numpy.typing import NDArray
 from rasterio.features import geometry_mask
 from rasterio.io import DatasetReader
-from rasterio.windows import Window, from_bounds
+from rasterio.windows import Window
 from shapely.geometry.base import BaseGeometry
 
 from geodata_etl.bands import NOT_OBSERVED, Cover
@@ -47,8 +48,12 @@ def _look(dataset: DatasetReader, polygon: BaseGeometry) -> Shares:
 
 
 def _window(dataset: DatasetReader, polygon: BaseGeometry) -> Window:
-    exact = from_bounds(*polygon.bounds, transform=dataset.transform)
-    return exact.round_offsets("floor").round_lengths("ceil")
+    """Whole pixels around a polygon, also beyond the raster."""
+    left, bottom, right, top = polygon.bounds
+    to_px = dataset.transform
+    col, row = math.floor((left - to_px.c) / to_px.a), math.floor((top - to_px.f) / to_px.e)
+    cols, rows = math.ceil((right - to_px.c) / to_px.a), math.ceil((bottom - to_px.f) / to_px.e)
+    return Window(col, row, cols - col, rows - row)
 
 
 def _shares(values: NDArray[np.uint8]) -> Shares:

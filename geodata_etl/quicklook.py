@@ -16,12 +16,11 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
 from geodata_etl import render
-from geodata_etl.grid import PIXEL_M
 from geodata_etl.palette import CHANGE_HIGH, CHANGE_LOW
 from geodata_etl.polygons import Change
 from geodata_etl.view import View, grid_of, read_highest, read_scene, read_share
 
-_LONGEST_PX: Final = 800
+_LONGEST_PX: Final = 900
 """Longest side of a panel: larger scenes are shrunk by a whole factor."""
 _ENLARGE_PX: Final = 560
 """Longest side that a small scene is enlarged to, by a whole factor."""
@@ -69,7 +68,7 @@ class _Layout:
     @property
     def metres(self) -> float:
         """Ground per pixel of the picture."""
-        return PIXEL_M * self.view.factor / self.scale
+        return self.view.pixel_m / self.scale
 
 
 def write_quicklook(

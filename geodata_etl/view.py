@@ -16,7 +16,7 @@ from rasterio.vrt import WarpedVRT
 
 from geodata_etl.bands import NOT_OBSERVED
 from geodata_etl.cog import gdal_env
-from geodata_etl.grid import Extent, Grid, grid_of_transform
+from geodata_etl.grid import PIXEL_M, Extent, Grid, grid_of_transform
 
 _BAND_PX = 1 << 22
 """Pixels read at a time where every pixel of a raster is looked at."""
@@ -36,6 +36,11 @@ class View:
         return cls(grid, max(1, -(-max(grid.shape) // longest)))
 
     @property
+    def pixel_m(self) -> int:
+        """Edge of a picture pixel, metres."""
+        return PIXEL_M * self.factor
+
+    @property
     def shape(self) -> tuple[int, int]:
         """(rows, columns) of the picture; the last ones may reach beyond the grid."""
         rows, cols = self.grid.shape
@@ -44,12 +49,13 @@ class View:
     @property
     def transform(self) -> Affine:
         """Picture pixel (column, row) to UTM metres."""
-        return self.grid.transform * Affine.scale(self.factor)
+        left, top = self.grid.bounds[0], self.grid.bounds[3]
+        return Affine(self.pixel_m, 0, left, 0, -self.pixel_m, top)
 
     def to_picture(self, points: NDArray[np.float64]) -> NDArray[np.float64]:
         """UTM metres, shape [n, 2] (x, y), as picture pixels (column, row) from the top left."""
-        columns, rows = ~self.transform * (points[:, 0], points[:, 1])
-        return np.column_stack([columns, rows])
+        left, top = self.grid.bounds[0], self.grid.bounds[3]
+        return np.column_stack([points[:, 0] - left, top - points[:, 1]]) / self.pixel_m
 
 
 def grid_of(path: Path | str) -> Grid:

@@ -67,14 +67,19 @@ def measure_influence(
     shares = {}
     for distance in sorted(distances):
         kept = [
-            _kept(reference, _rim(model(_replaced(inputs, other, margin - distance)), margin),
-                  categorical=categorical)
+            _kept(
+                reference,
+                _rim(model(_replaced(inputs, other, margin - distance)), margin),
+                categorical=categorical,
+            )
             for other in others
         ]
         shares[distance] = min(kept)
     contained = [d for d in shares if all(shares[e] >= SHARE for e in shares if e >= d)]
     if not contained:
-        raise NotContained(f"influence reaches beyond {max(distances)} px: {shares}; use a smaller network")
+        raise NotContained(
+            f"influence reaches beyond {max(distances)} px: {shares}; use a smaller network"
+        )
     return Influence(min(contained), shares)
 
 

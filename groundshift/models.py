@@ -127,8 +127,7 @@ def read_model(folder: Path) -> ModelRecord:
         return _record(raw, folder)
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise Misconfigured(
-            f"{path}: not a model record ({type(error).__name__}: {error}); "
-            "export the model again with `groundshift train export`"
+            f"{path}: not a model record ({type(error).__name__}: {error}); export the model again"
         ) from error
 
 

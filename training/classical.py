@@ -30,7 +30,8 @@ def cva_otsu(before: Stack, after: Stack, valid: NDArray[np.bool_]) -> NDArray[n
     score = cva(before, after, valid)
     if valid.sum() < 2 or np.ptp(score[valid]) == 0:
         return np.zeros_like(valid)
-    changed: NDArray[np.bool_] = (score > threshold_otsu(score[valid])) & valid
+    threshold = threshold_otsu(score[valid])  # type: ignore[no-untyped-call]
+    changed: NDArray[np.bool_] = (score > threshold) & valid
     return changed
 
 

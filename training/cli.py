@@ -30,9 +30,9 @@ class ModelName(StrEnum):
 def train(
     model: Annotated[ModelName, typer.Argument(help="The segmenter comes before the classifier.")],
     out: Annotated[Path, typer.Option(help="Model store to write into.")] = Path("models"),
-    work: Annotated[Path, typer.Option(help="Checkpoints; a cut-off run goes on from here.")] = Path(
-        "training-work"
-    ),
+    work: Annotated[
+        Path, typer.Option(help="Checkpoints; a cut-off run goes on from here.")
+    ] = Path("training-work"),
     minutes: Annotated[float, typer.Option(help="Most minutes to train.")] = 30.0,
     steps: Annotated[int, typer.Option(help="Most steps to train.")] = 6000,
     threads: Annotated[int, typer.Option(help="CPU threads.")] = 2,

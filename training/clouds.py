@@ -47,17 +47,22 @@ def _shadow_tint(bands: int) -> Float:
     return np.asarray(tint[:, None, None], np.float32)
 
 
+def _unit(values: Float) -> Float:
+    clipped: Float = np.clip(values, 0, 1).astype(np.float32)
+    return clipped
+
+
 def _opacity(rng: np.random.Generator, size: int) -> Float:
     field = fractal(rng, size, slope=rng.uniform(1.4, 2.2), longest=rng.uniform(0.2, 2.0))
     kind = rng.random()
     if kind < 0.3:  # overcast: nothing of the ground is left, or much of it
         depth = rng.uniform(0.15, 1.1)
-        return np.clip(depth * (1 + rng.uniform(0, 0.25) * field), 0, 1).astype(np.float32)
+        return _unit(depth * (1 + rng.uniform(0, 0.25) * field))
     cover = rng.uniform(-1.5, 1.0)
     if kind < 0.5:  # veil
         veil = np.clip(0.3 * (field - cover), 0, 1) * rng.uniform(0.3, 1.0)
-        return np.clip(veil, 0, 0.9).astype(np.float32)
-    return np.clip((field - cover) * rng.uniform(0.8, 3.0), 0, 1).astype(np.float32)
+        return _unit(np.minimum(veil, 0.9))
+    return _unit((field - cover) * rng.uniform(0.8, 3.0))
 
 
 def _tops(rng: np.random.Generator, alpha: Float, bands: int) -> Float:

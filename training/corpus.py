@@ -39,9 +39,15 @@ class SimPair:
         return clear
 
 
-_FIELDS = (
-    ["before", "after", "before_cloud", "after_cloud", "before_cover", "after_cover", "change"]
-)
+_FIELDS = [
+    "before",
+    "after",
+    "before_cloud",
+    "after_cloud",
+    "before_cover",
+    "after_cover",
+    "change",
+]
 
 
 def simulate(seed: int, *, size: int = 256, cloud_fraction: float | None = None) -> SimPair:
@@ -51,7 +57,13 @@ def simulate(seed: int, *, size: int = 256, cloud_fraction: float | None = None)
     )
     one, two = drawn.before, drawn.after
     return SimPair(
-        seed, one.reflectance, two.reflectance, one.cloud, two.cloud, one.cover, two.cover,
+        seed,
+        one.reflectance,
+        two.reflectance,
+        one.cloud,
+        two.cloud,
+        one.cover,
+        two.cover,
         drawn.change,
     )
 

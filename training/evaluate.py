@@ -126,7 +126,7 @@ class ModelSet:
 
     def change(self, before: Stack, after: Stack) -> NDArray[np.uint8]:
         """Change probability, [H,W] levels, 255 where nodata."""
-        inputs = {
+        inputs: dict[str, NDArray[np.generic]] = {
             "before": before,
             "after": after,
             "before_probabilities": self.covers(before),
@@ -147,7 +147,8 @@ def load_models(store: Path) -> ModelSet:
 
     record = json.loads((store / "change-classifier" / "model.json").read_text(encoding="utf-8"))
     paths = (store / n / "model.onnx" for n in ("cloud-mask", "segmenter", "change-classifier"))
-    return ModelSet(*(OnnxModel(path) for path in paths), threshold=record["threshold"])
+    cloud_mask, segmenter, classifier = (OnnxModel(path) for path in paths)
+    return ModelSet(cloud_mask, segmenter, classifier, threshold=record["threshold"])
 
 
 @dataclass(frozen=True)
@@ -199,7 +200,8 @@ def table(rows: Iterable[Row]) -> str:
     for row in listed:
         s = row.ours
         lines.append(
-            f"{row.name:16} {s.f1:6.3f} {s.precision:6.3f} {s.recall:6.3f} | {row.yardstick.f1:11.3f}"
+            f"{row.name:16} {s.f1:6.3f} {s.precision:6.3f} {s.recall:6.3f}"
+            f" | {row.yardstick.f1:11.3f}"
         )
     ours, plain = mean_f1(listed)
     lines.append(f"{'mean':16} {ours:6.3f} {'':6} {'':6} | {plain:11.3f}")

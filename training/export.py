@@ -180,9 +180,9 @@ def _card(record: Mapping[str, Any], story: Story) -> str:
     numbers = [f"{key}: {_shown(value)}" for key, value in record["metrics"].items()]
     return f"""# {record["name"]}
 
-Small U-Net, {record["parameters"]} parameters, trained from random weights on CPU for {story.steps}
-steps (seeds {story.seeds}). Digest `{record["digest"]}`. It looks {record["influence_px"]} px around
-a pixel (measured; the lattice's halo is {record["halo"]} px).
+Small U-Net, {record["parameters"]} parameters, trained from random weights in {story.steps}
+steps (seeds {story.seeds}). Digest `{record["digest"]}`. It looks {record["influence_px"]} px
+around a pixel (measured; the lattice's halo is {record["halo"]} px).
 
 ## Trained on
 

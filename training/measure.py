@@ -54,7 +54,9 @@ def slovenia(data: Path, date: str) -> NDArray[np.uint16]:
     return realdata.read_scene(data / "s2_slovenia" / f"{date}_L1C_13b.tif")
 
 
-def overlap(predicted: NDArray[np.uint8], truth: NDArray[np.uint8], classes: type) -> dict[str, Any]:
+def overlap(
+    predicted: NDArray[np.uint8], truth: NDArray[np.uint8], classes: type
+) -> dict[str, Any]:
     """Intersection over union of each class that occurs, and the overall accuracy."""
     found: dict[str, Any] = {"accuracy": round(float((predicted == truth).mean()), 4)}
     for kind in classes:  # type: ignore[attr-defined]

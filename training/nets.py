@@ -47,7 +47,7 @@ def _conv(inputs: int, outputs: int, *, kernel: int, stride: int = 1) -> nn.Sequ
     return nn.Sequential(conv, nn.BatchNorm2d(outputs), nn.ReLU(inplace=True))
 
 
-class HalvedEncoder(nn.Module, EncoderMixin):
+class HalvedEncoder(nn.Module, EncoderMixin):  # type: ignore[misc]  # torch has no types here
     """Plain convolutions at 1/2, 1/4 and 1/8 of the input; downsampling does not overlap.
 
     2x2 stride-2 convolutions add nothing to the reach of the network, which keeps its influence
@@ -130,7 +130,7 @@ def quantise(p: Tensor, seen: Tensor) -> Tensor:
     return torch.where(seen, levels, torch.full_like(levels, NOT_OBSERVED)).to(torch.uint8)
 
 
-class CloudMask(nn.Module):
+class CloudMask(nn.Module):  # type: ignore[misc]  # torch has no types here
     """``image`` uint16 [N,4,H,W] -> ``mask`` uint8 [N,H,W] (bands.Cloud)."""
 
     def __init__(self, widths: Widths = CLOUD_WIDTHS) -> None:
@@ -151,7 +151,7 @@ class CloudMask(nn.Module):
         return torch.where(seen, best, torch.full_like(best, NOT_OBSERVED)).to(torch.uint8)
 
 
-class Segmenter(nn.Module):
+class Segmenter(nn.Module):  # type: ignore[misc]  # torch has no types here
     """``image`` uint16 [N,6,H,W] -> ``probabilities`` uint8 [N,6,H,W] (bands.Cover)."""
 
     def __init__(self, widths: Widths = COVER_WIDTHS) -> None:
@@ -170,7 +170,7 @@ class Segmenter(nn.Module):
         return quantise(p, observed(reflectance(image)))
 
 
-class ChangeClassifier(nn.Module):
+class ChangeClassifier(nn.Module):  # type: ignore[misc]  # torch has no types here
     """Two dates' bands and class probabilities -> ``change`` uint8 [N,H,W].
 
     `bias` is added to the logit: training fits it so that a fixed level separates (the prior of

@@ -48,7 +48,7 @@ def place(
         mask = _free(rng, dates, change, size)
         if mask is not None:
             change |= _construct(rng, dates, at, mask, sources[at])
-    for _ in range(int(rng.integers(0, most + 1))):
+    for _ in range(int(rng.integers(0, 2 * most))):
         mask = outline(rng, size) & ~binary_dilation(change, iterations=3)
         _null(rng, dates, int(rng.integers(2)), mask, sources)
     return change
@@ -60,8 +60,10 @@ def _open_ground(i: Indices) -> Mask:
 
 
 def _free(rng: np.random.Generator, dates: list[Float], taken: Mask, size: int) -> Mask | None:
-    """An outline on ground that is open at both dates."""
-    free = _open_ground(indices(dates[0])) & _open_ground(indices(dates[1])) & ~taken
+    """An outline on ground that is open at both dates; at times on any ground (rebuilding)."""
+    free = ~taken
+    if rng.random() < 0.75:
+        free &= _open_ground(indices(dates[0])) & _open_ground(indices(dates[1]))
     for _ in range(6):
         mask = outline(rng, size)
         if mask.sum() >= 5 and free[mask].mean() > 0.75:
@@ -80,8 +82,9 @@ def _construct(
         old = old * (1 - soften(rng, shade) * np.float32(rng.uniform(0.1, 0.35)))
     dates[at] = _blend(old, content, alpha)
     # What differs too little to be seen by anyone is not labelled.
-    visible = np.abs(content - dates[1 - at]).max(axis=0) > 0.02
-    return mask & visible
+    visible = np.abs(content - dates[1 - at]).max(axis=0) > 0.03
+    changed: Mask = mask & visible
+    return changed
 
 
 def _blend(old: Float, new: Float, alpha: Float) -> Float:
@@ -97,9 +100,9 @@ def _content(rng: np.random.Generator, source: Crop, target: Float) -> Float:
     if kind < 0.45 and source.built.mean() > 0.35:
         return source.reflectance
     level = np.float32(np.clip(np.median(target[:3]) / 0.11, 0.8, 1.6))  # haze and sun of the day
-    if kind < 0.70:
-        earth = _EARTH * rng.uniform(0.75, 1.35) * rng.normal(1, 0.05, 6).astype(np.float32)
-        return _textured(rng, earth * level**0.5, target.shape[1], rough=0.08)
+    if kind < 0.65:  # brighter and rougher than a ploughed field
+        earth = _EARTH * rng.uniform(1.0, 1.6) * rng.normal(1, 0.05, 6).astype(np.float32)
+        return _textured(rng, earth * level**0.5, target.shape[1], rough=rng.uniform(0.08, 0.2))
     return _town(rng, target.shape[1]) * level**0.5
 
 
@@ -136,11 +139,11 @@ def _null(
         moved = np.roll(dates[at], tuple(rng.integers(-1, 2, 2)), axis=(1, 2))
         dates[at] = _blend(dates[at], moved, alpha)
     elif kind < 0.65:  # a field in another state: sown, in leaf, cut, ploughed
-        inside = dates[at][:, mask]
         if not mask.any() or local_std(dates[at][3])[mask].mean() > 0.03:
             return
         leaf, soil = _field_states(rng)
-        tone = inside.mean(axis=1) * 0.3 + (leaf if rng.random() < 0.5 else soil) * 0.7
+        own = dates[at][:, mask].mean(axis=1)
+        tone = own * 0.3 + (leaf if rng.random() < 0.4 else soil) * 0.7
         dates[at] = _blend(dates[at], _textured(rng, tone, len(mask), rough=0.03), alpha)
     else:  # the same new content at both dates: old construction
         content = _content(rng, sources[at], dates[at])

@@ -126,7 +126,8 @@ def read_scene(path: Path) -> NDArray[np.uint16]:
     filled = np.nan_to_num(reflectance)
     stack = np.clip(np.round(filled * 10_000), 1, 65535).astype(np.uint16)
     stack[:, invalid] = 0
-    return stack
+    six: NDArray[np.uint16] = stack
+    return six
 
 
 def measure_shift(
@@ -151,7 +152,7 @@ def _window_shift(before: NDArray[np.uint16], after: NDArray[np.uint16]) -> NDAr
         taper = np.outer(np.hanning(magnitude.shape[0]), np.hanning(magnitude.shape[1]))
         return (np.minimum(magnitude, 0.5) - 0.05) * taper
 
-    shift, _, _ = phase_cross_correlation(
+    shift, _, _ = phase_cross_correlation(  # type: ignore[no-untyped-call]
         edges(before), edges(after), upsample_factor=20, normalization=None
     )
     return np.asarray(shift)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.ndimage import binary_opening
 
 from geodata_etl.bands import Cover
 from training.realdata import Pair
@@ -51,3 +52,19 @@ def _label(
     label[built] = Cover.BUILT
     label[(mine.mndwi > 0.15) & (nir < 0.10) & (swir < 0.06) & (green < 0.2)] = Cover.WATER
     return label
+
+
+def cropland(pair: Pair) -> NDArray[np.bool_]:
+    """[H,W] fields: smooth at both dates, in leaf at one of them, never as bright as earthworks.
+
+    Fields differ between dates more than anything else does; taking them for unchanged is what
+    teaches a network the difference between a harvest and a building site.
+    """
+    before, after = as_reflectance(pair.before), as_reflectance(pair.after)
+    one, two = indices(before), indices(after)
+    smooth = (one.texture < 0.12) & (two.texture < 0.12)
+    leafy = np.maximum(one.ndvi, two.ndvi) > 0.35
+    dull = np.maximum(before[2], after[2]) < 0.19
+    field = smooth & leafy & dull & (one.mndwi < 0) & (two.mndwi < 0)
+    opened: NDArray[np.bool_] = binary_opening(field, iterations=2)
+    return opened & pair.valid

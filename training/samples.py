@@ -13,7 +13,7 @@ from training import clouds, nuisance, pastes
 from training.classical import fused_rank
 from training.corpus import SimPair
 from training.realdata import UNLABELLED, Pair, read_pair
-from training.rules import IGNORE, cover_labels
+from training.rules import IGNORE, cover_labels, cropland
 from training.spectra import as_reflectance, as_stack
 
 Arrays = dict[str, NDArray[np.generic]]
@@ -43,17 +43,17 @@ def _background(pair: Pair) -> Background:
     covers = cover_labels(pair)
     built = (covers[0] == Cover.BUILT) | (covers[1] == Cover.BUILT)
     doubtful = fused_rank(pair.before, pair.after, pair.valid) > _DOUBTFUL
+    doubtful &= ~cropland(pair)
     return Background(pair, covers, built, doubtful)
 
 
-def _window(
-    rng: np.random.Generator, shape: tuple[int, ...], size: int
-) -> tuple[slice, slice]:
+def _window(rng: np.random.Generator, shape: tuple[int, ...], size: int) -> tuple[slice, slice]:
     top, left = (int(rng.integers(0, edge - size + 1)) for edge in shape[-2:])
     return slice(top, top + size), slice(left, left + size)
 
 
-def _turn(rng: np.random.Generator, sample: Arrays) -> Arrays:
+def turn(rng: np.random.Generator, sample: Arrays) -> Arrays:
+    """Quarter turns and a flip, the same for every array of a sample ([...,S,S])."""
     turns, flip = int(rng.integers(4)), rng.random() < 0.5
     turned = {}
     for name, array in sample.items():
@@ -79,7 +79,7 @@ class Source:
             "segmenter": (self._cover_real, self._cover_sim),
             "change-classifier": (self._change_real, self._change_sim),
         }[name][0 if real else 1]
-        return _turn(rng, maker(rng))
+        return turn(rng, maker(rng))
 
     def batch(self, name: str, rng: np.random.Generator, count: int) -> Arrays:
         """`count` samples, stacked."""
@@ -104,14 +104,16 @@ class Source:
         if rng.random() < 0.65:
             ground, mask = clouds.add_clouds(rng, ground)
         ground = _level(rng, ground)
-        return {"image": as_stack(ground, seen), "target": mask, "weight": _cloud_weight(mask, seen)}
+        return {
+            "image": as_stack(ground, seen),
+            "target": mask,
+            "weight": _cloud_weight(mask, seen),
+        }
 
     def _cloud_sim(self, rng: np.random.Generator) -> Arrays:
         pair = self._sim(rng)
         first = rng.random() < 0.5
-        stack, mask = (
-            (pair.before, pair.before_cloud) if first else (pair.after, pair.after_cloud)
-        )
+        stack, mask = (pair.before, pair.before_cloud) if first else (pair.after, pair.after_cloud)
         at = _window(rng, stack.shape, self.size)
         seen = (stack[:, *at].min(0) > 0) & (mask[at] != IGNORE)
         image = as_stack(_level(rng, as_reflectance(stack[: len(CLOUD_BANDS), *at])), seen)

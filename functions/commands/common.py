@@ -5,13 +5,17 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from pydantic import ValidationError
 
 from groundshift.errors import Misconfigured
 from groundshift.ledger import Ledger
 from groundshift.settings import Settings
+
+
+BATCH_BACKOFF: Final = 0.1
+"""Scale of the waits between retries where a person waits for the end."""
 
 
 def settings_of(data_dir: Path | None = None, **options: Any) -> Settings:

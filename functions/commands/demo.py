@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from functions import reports
-from functions.commands.common import settings_of
+from functions.commands.common import BATCH_BACKOFF, settings_of
 from functions.commands.submit import scene_arrived
 from functions.demo_map import write_demo_map
 from functions.local import Embedded, embedded
@@ -63,7 +63,9 @@ def demo(out: Path, *, size: int, dates: int, seed: int, quiet: bool = False) ->
     """Simulate, push every scene through the platform, score it and draw the map under `out`."""
     begun = time.perf_counter()
     shutil.rmtree(out / _PLATFORM, ignore_errors=True)
-    settings = settings_of(out / _PLATFORM, allowed_roots=(out.resolve(),))
+    settings = settings_of(
+        out / _PLATFORM, allowed_roots=(out.resolve(),), backoff_scale=BATCH_BACKOFF
+    )
     with embedded(settings) as platform:
         site, items = _simulate(out, size=size, dates=dates, seed=seed, quiet=quiet)
         platform.announce([scene_arrived(str(item.resolve()), {}) for item in items])

@@ -15,7 +15,7 @@ import orjson
 import shapely
 from sqlalchemy import select
 
-from functions.commands.common import local_path, roots_of, settings_of
+from functions.commands.common import BATCH_BACKOFF, local_path, roots_of, settings_of
 from functions.commands.submit import scene_arrived
 from functions.ingest import access_of, make_site
 from functions.local import Embedded, embedded
@@ -124,6 +124,7 @@ def _settings(hrefs: Sequence[str], folder: Path, options: Options) -> Settings:
         baseline_size=max(1, len(hrefs) - 1),
         threshold=options.threshold,
         min_area_px=options.min_area_px,
+        backoff_scale=BATCH_BACKOFF,
     )
 
 

@@ -96,7 +96,7 @@ def draw_changes(
     margin: int,
     per_material: int,
 ) -> tuple[Change, ...]:
-    """Place the changes of a site, none over another, all at least `margin` px inside."""
+    """Place the changes of a site, none over another, all `margin` px (3 or more) inside."""
     rng = generator(seed, "changes")
     taken = np.ones(ids.shape, bool)
     taken[margin:-margin, margin:-margin] = False
@@ -107,9 +107,17 @@ def draw_changes(
             change = _place(rng, kind, ids, taken, period, per_material)
             if change is not None:
                 found.append(change)
-                window = taken[change.rows, change.cols]
-                window |= binary_dilation(change.footprint, iterations=3)
+                _reserve(taken, change)
     return tuple(found)
+
+
+def _reserve(taken: Mask, change: Change, gap: int = 3) -> None:
+    """Keep other changes `gap` px away."""
+    window = taken[
+        change.rows.start - gap : change.rows.stop + gap,
+        change.cols.start - gap : change.cols.stop + gap,
+    ]
+    window |= binary_dilation(np.pad(change.footprint, gap), iterations=gap)
 
 
 def _place(

@@ -36,7 +36,8 @@ class Sensor:
     """Spectral response against Sentinel-2's, per band."""
     offset: tuple[float, ...]
     blur_px: tuple[float, ...]
-    """Sd of the point spread function per band, 10 m pixels."""
+    """Sd of the blur per band beyond the pixel itself, 10 m pixels; set by the power spectra of the
+    real scenes."""
     noise: tuple[float, ...]
     """Sd of the noise per band, reflectance, before the 20 m bands are averaged."""
 
@@ -48,7 +49,7 @@ SENSORS: Final = {
         instrument="msi",
         gain=(1.0,) * 6,
         offset=(0.0,) * 6,
-        blur_px=(0.62, 0.62, 0.62, 0.66, 1.3, 1.3),
+        blur_px=(0.40, 0.40, 0.40, 0.42, 1.2, 1.2),
         noise=(0.0012, 0.0012, 0.0013, 0.0020, 0.0016, 0.0016),
     ),
     "landsat": Sensor(  # OLI against MSI: slopes and offsets of the harmonised product's order

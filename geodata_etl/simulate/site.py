@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import date, datetime, timedelta
 from functools import cached_property
-from typing import Final, TypeVar
+from typing import Any, Final, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -120,10 +120,13 @@ class Site:
 
     def covers_of(self, change: Change) -> tuple[Cover, Cover]:
         """The commonest class of a change's ground just before and just after it."""
-        found = []
-        for day in (change.date - timedelta(days=1), change.date + timedelta(hours=1)):
-            ids = self.ids_at(day)[change.rows, change.cols][change.footprint]
-            found.append(Cover(int(np.bincount(self._palette(day).cover[ids]).argmax())))
+        old = self.land.ids[change.rows, change.cols][change.footprint]
+        new = change.patch[change.footprint]
+        eve, morrow = change.date - timedelta(days=1), change.date + timedelta(hours=1)
+        found = [
+            Cover(int(np.bincount(self._palette(day).cover[ids]).argmax()))
+            for day, ids in ((eve, old), (morrow, new))
+        ]
         return found[0], found[1]
 
     def scene(
@@ -145,50 +148,57 @@ class Site:
         """
         acquired = moment(day)
         rng = generator(self.spec.seed, "scene", acquired.isoformat())
-        drawn = _draw_conditions(rng)
-        cloud_fraction = drawn.cloud if cloud_fraction is None else cloud_fraction
-        haze = drawn.haze if haze is None else haze
-        shift = drawn.shift if shift is None else shift
-        toa = self.spec.toa if toa is None else toa
-        _check(cloud_fraction=cloud_fraction, shift=shift, haze=haze, swath=swath)
-        instrument = _sensor(sensor or self.spec.sensor)
-        zenith, azimuth = _sun(self.climate.latitude, acquired)
-        ids = self.ids_at(acquired)
-        sky = draw_sky(
-            rng,
-            (ids.shape[0], ids.shape[1]),
-            cloud_fraction=cloud_fraction,
-            haze=haze,
-            sun_zenith=zenith,
-            sun_azimuth=azimuth,
-        )
-        view = View(
-            ids=ids,
-            tables=self._palette(acquired),
-            sky=sky,
-            land=self.land,
-            textures=self._textures,
-            sensor=instrument,
-            gain=drawn.gain,
-            toa=toa,
-            shift=shift,
-            zenith=zenith,
-            azimuth=azimuth,
-            drift=int(rng.integers(1 << 20)),
-        )
+        given: dict[str, Any] = {"cloud": cloud_fraction, "shift": shift, "haze": haze, "toa": toa}
+        drawn = _draw_conditions(rng, toa=self.spec.toa)
+        conditions = replace(drawn, **{k: v for k, v in given.items() if v is not None})
+        _check(conditions, swath)
+        view = self._view(rng, acquired, conditions, _sensor(sensor or self.spec.sensor))
         # of its own for each shift: equal noise would tie two scenes of a day together
-        noise = generator(self.spec.seed, "noise", acquired.isoformat(), *map(float, shift))
+        moved = tuple(map(float, conditions.shift))
+        noise = generator(self.spec.seed, "noise", acquired.isoformat(), *moved)
         reflectance, cloud = record(view, noise, self.spec.size_px)
         if swath:
             cut(reflectance, rng, swath)
         return SimulatedScene(
-            acquired,
-            reflectance,
-            cloud,
-            view.tables.cover[_inner(ids)],
-            (float(shift[0]), float(shift[1])),
-            instrument.name,
-            toa,
+            acquired=acquired,
+            reflectance=reflectance,
+            cloud=cloud,
+            cover=view.tables.cover[_inner(view.ids)],
+            shift_yx_px=(moved[0], moved[1]),
+            sensor=view.sensor.name,
+            toa=conditions.toa,
+        )
+
+    def _view(
+        self,
+        rng: np.random.Generator,
+        acquired: datetime,
+        conditions: _Conditions,
+        sensor: optics.Sensor,
+    ) -> View:
+        """What a scene is rendered from."""
+        zenith, azimuth = _sun(self.climate.latitude, acquired)
+        sky = draw_sky(
+            rng,
+            (self.land.ids.shape[0], self.land.ids.shape[1]),
+            cloud_fraction=conditions.cloud,
+            haze=conditions.haze,
+            sun_zenith=zenith,
+            sun_azimuth=azimuth,
+        )
+        return View(
+            ids=self.ids_at(acquired),
+            tables=self._palette(acquired),
+            sky=sky,
+            land=self.land,
+            textures=self._textures,
+            sensor=sensor,
+            gain=conditions.gain,
+            toa=conditions.toa,
+            shift=conditions.shift,
+            zenith=zenith,
+            azimuth=azimuth,
+            drift=int(rng.integers(1 << 20)),
         )
 
     def _palette(self, day: datetime) -> Palette:
@@ -249,30 +259,33 @@ def default_dates(
     return tuple(moment(start + timedelta(days=5 * round(offset / 5))) for offset in offsets)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class _Conditions:
+    """What differs from date to date beside the land."""
+
     cloud: float
     haze: float
     shift: tuple[float, float]
     gain: Float
+    toa: bool
 
 
-def _draw_conditions(rng: np.random.Generator) -> _Conditions:
-    """Half of the days are clear; misregistration is some tenths of a pixel, seldom over one."""
+def _draw_conditions(rng: np.random.Generator, *, toa: bool) -> _Conditions:
+    """A third of the days are clear; misregistration is some tenths of a pixel, seldom over one."""
     cloud = 0.0 if rng.random() < 0.35 else float(rng.beta(0.7, 2.2))
-    haze = 1 + float(rng.gamma(1.2, 0.22))
+    haze = min(1 + float(rng.gamma(1.2, 0.22)), 4.0)
     shift = rng.normal(0, 0.35, 2).clip(-MAX_SHIFT, MAX_SHIFT)
     gain = np.exp(rng.normal(0, 0.025) + rng.normal(0, 0.012, 6)).astype(np.float32)
-    return _Conditions(cloud, min(haze, 4.0), (float(shift[0]), float(shift[1])), gain)
+    return _Conditions(cloud, haze, (float(shift[0]), float(shift[1])), gain, toa)
 
 
-def _check(*, cloud_fraction: float, shift: tuple[float, float], haze: float, swath: float) -> None:
-    if not 0 <= cloud_fraction <= 1:
-        raise ValueError(f"cloud_fraction is {cloud_fraction}; give a share between 0 and 1")
-    if max(abs(shift[0]), abs(shift[1])) > MAX_SHIFT:
-        raise ValueError(f"shift is {shift} px; at most {MAX_SHIFT} px can be drawn")
-    if not 0 <= haze <= 10:
-        raise ValueError(f"haze is {haze}; give 1 for a clear day, up to 10")
+def _check(conditions: _Conditions, swath: float) -> None:
+    if not 0 <= conditions.cloud <= 1:
+        raise ValueError(f"cloud_fraction is {conditions.cloud}; give a share between 0 and 1")
+    if not max(map(abs, conditions.shift)) <= MAX_SHIFT:
+        raise ValueError(f"shift is {conditions.shift} px; at most {MAX_SHIFT} px can be drawn")
+    if not 0 <= conditions.haze <= 10:
+        raise ValueError(f"haze is {conditions.haze}; give 1 for a clear day, up to 10")
     if not 0 <= swath < 1:
         raise ValueError(f"swath is {swath}; give the share off the swath, 0 to below 1")
 

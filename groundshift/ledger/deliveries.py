@@ -11,7 +11,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from types import MappingProxyType
 from typing import Any, Final
@@ -173,6 +173,7 @@ def overdue_losses(tx: Tx, *, limit: int) -> Sequence[DeadLetter]:
     if letters:
         reason = f"the process died {limit + 1} times while handling it; see its memory and log"
         tx.execute(_d.update().where(where).values(state="dead", reason=reason, updated=tx.now))
+        letters = [replace(letter, reason=reason, at=tx.now) for letter in letters]
     return letters
 
 

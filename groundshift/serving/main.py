@@ -51,7 +51,11 @@ class ServeOptions:
     @property
     def workers(self) -> int:
         """Threads, the automatic number resolved."""
-        return self.threads or len(os.sched_getaffinity(0))
+        if self.threads:
+            return self.threads
+        if hasattr(os, "sched_getaffinity"):  # Linux: what a cpuset or taskset leaves
+            return len(os.sched_getaffinity(0))
+        return os.cpu_count() or 1
 
 
 def serve(options: ServeOptions) -> None:

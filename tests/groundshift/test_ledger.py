@@ -165,10 +165,14 @@ def test_tenant_site_and_actor_stand_in_the_first_migration():
 
 
 def test_an_error_leaves_nothing(ledger):
-    with pytest.raises(ZeroDivisionError), ledger.transaction() as tx:
-        say(tx)
-        tx.take_lease("l", owner="me", seconds=1)
-        _ = 1 / 0
+    def work():
+        with ledger.transaction() as tx:
+            say(tx)
+            tx.take_lease("l", owner="me", seconds=1)
+            raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        work()
     assert count(ledger, tables.outbox) == count(ledger, tables.leases) == 0
 
 
@@ -295,9 +299,12 @@ def test_a_reader_by_number_misses_nothing(ledger):
 
 
 def test_one_process_is_alone(ledger, url):
-    with ledger.sole_process() as first:
-        with Ledger.open(url) as other, other.sole_process() as second:
-            assert (first, second) == (True, False)
+    with (
+        ledger.sole_process() as first,
+        Ledger.open(url) as other,
+        other.sole_process() as second,
+    ):
+        assert (first, second) == (True, False)
     with ledger.sole_process() as again:
         assert again
 

@@ -10,6 +10,7 @@ import httpx
 import psutil
 import pytest
 
+from groundshift import manifests
 from groundshift.adapters.kserve_http import KServeClient
 from groundshift.errors import Misconfigured, Unavailable
 from groundshift.modelserver_process import ModelServerProcess, runtime_args
@@ -35,7 +36,10 @@ def kill(process):
 
 def test_it_comes_back_at_the_same_address_and_ends_with_its_owner(store, tmp_path):
     log = tmp_path / "logs" / "models.log"
-    with ModelServerProcess(store, threads=1, log_file=log, backoff_s=0) as process:
+    args = runtime_args(manifests.load("kserve"))
+    with ModelServerProcess(
+        store, threads=1, log_file=log, backoff_s=0, runtime_args=args
+    ) as process:
         first, url = process.pid, process.url
         assert httpx.get(f"{url}/v2/health/ready").status_code == 200
         kill(process)
@@ -117,6 +121,6 @@ def test_the_runtimes_arguments_come_from_the_manifest():
     runtime = {"kind": "ServingRuntime", "spec": {"containers": [{"name": "x"}, container]}}
     other = {"kind": "InferenceService"}
     assert runtime_args([other, runtime]) == ("--queue=3", "--port=8080")
-    for manifests in ([other], [runtime, runtime]):
+    for wrong in ([other], [runtime, runtime]):
         with pytest.raises(Misconfigured, match="exactly one"):
-            runtime_args(manifests)
+            runtime_args(wrong)

@@ -106,7 +106,7 @@ attempts = st.lists(
 
 
 @given(attempts=attempts, last=st.permutations(range(4)))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=30, deadline=None)
 def test_each_effect_once_whatever_is_repeated_reordered_or_cut_off(empty, attempts, last):
     events = [arrived(f"scene{i}") for i in range(4)]
     with fresh(empty) as ledger:
@@ -151,9 +151,8 @@ def test_listeners_hear_commits_that_say_something(ledger):
     assert heard["n"] == 1
     with ledger.transaction() as tx:
         tx.emit(arrived("a"))  # nothing new
-    with pytest.raises(Crash), ledger.transaction() as tx:
-        tx.emit(arrived("b"))
-        raise Crash
+    with pytest.raises(Crash):
+        handle(ledger, arrived("b"), "within")
     undo()
     with ledger.transaction() as tx:
         tx.emit(arrived("c"))
@@ -279,8 +278,6 @@ def test_what_is_given_back_is_no_loss(ledger):
     with ledger.transaction() as tx:
         assert deliveries.release(tx, owner="me") == 1
         assert deliveries.release(tx) == 1
-    found = {r.seq: (r.state, r.losses, r.attempts) for r in rows(ledger, tables.deliveries)}
-    assert found == {1: ("pending", 0, 0), 2: ("pending", 1, 0)} or found[1] == ("pending", 0, 0)
     of_t = [(r.seq, r.losses) for r in rows(ledger, tables.deliveries) if r.trigger == "t"]
     assert of_t == [(1, 0), (2, 1)]
 

@@ -1,0 +1,155 @@
+"""knative/base: what a cluster applies and the embedded runtime follows."""
+
+import os
+import shutil
+import subprocess
+import sys
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+import yaml
+
+from functions.stages import DEAD_LETTER, STAGES, TABLE, stages_table
+from groundshift.events import EVENTS, Event
+from groundshift.manifests import load, topology
+from groundshift.settings import Settings
+
+ROOT = Path(__file__).parents[2]
+BASE = ROOT / "knative" / "base"
+FILES = sorted(BASE.glob("*.yaml"))
+SHARED = Path(os.environ.get("GROUNDSHIFT_DATA", ROOT.parent / "shared" / "data")).parent
+
+
+def services():
+    return [m for m in load("knative") if m["kind"] == "Service"]
+
+
+def template(manifest):
+    return manifest["spec"]["template"]
+
+
+def container(manifest):
+    (only,) = template(manifest)["spec"]["containers"]
+    return only
+
+
+OURS = (
+    "serving.knative.dev_services",
+    "eventing.knative.dev_brokers",
+    "eventing.knative.dev_triggers",
+)
+
+
+def test_every_manifest_passes_the_real_schemas(tmp_path):
+    checker, crds = SHARED / "tools" / "validate_manifests.py", SHARED / "crds"
+    if not checker.exists():
+        pytest.skip(f"no CRDs beside the project: {crds}")
+    for name in OURS:  # all of them take a minute to parse
+        (tmp_path / f"{name}.yaml").symlink_to(crds / f"{name}.yaml")
+    command = [sys.executable, str(checker), str(tmp_path), *map(str, FILES)]
+    answer = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert answer.returncode == 0, answer.stdout
+    assert f"{1 + len(services()) + len(STAGES)} checked" in answer.stdout
+
+
+def test_each_stage_has_a_trigger_and_a_service_of_its_name():
+    known = topology()
+    assert tuple(known.triggers) == STAGES
+    assert tuple(known.services) == (*STAGES, DEAD_LETTER)
+    for stage in STAGES:
+        assert known.subscriber(stage).args == ("serve", stage)
+    assert known.services[DEAD_LETTER].stage == DEAD_LETTER
+
+
+@pytest.mark.parametrize("type_", EVENTS)
+def test_each_event_reaches_exactly_the_stages_that_take_it(type_):
+    event = Event("1", "x", type_, "s", datetime(2026, 1, 1, tzinfo=UTC), {})
+    assert topology().route(event) == tuple(s for s in STAGES if type_ in TABLE[s].takes)
+
+
+def test_every_event_that_a_stage_takes_is_said_by_someone():
+    said = {type_ for stage in TABLE.values() for type_ in stage.says}
+    said |= {type_ for type_, kind in EVENTS.items() if kind.from_outside}
+    assert {type_ for stage in TABLE.values() for type_ in stage.takes} <= said
+    assert said == set(EVENTS)
+
+
+def test_every_trigger_gives_up_into_its_own_sink():
+    for spec in topology().triggers.values():
+        assert spec.dead_letter_service == DEAD_LETTER
+        assert spec.retry > 0
+        assert spec.timeout.total_seconds() <= topology().services[spec.service].timeout_s
+
+
+def test_retries_outlast_a_restart_of_what_a_stage_needs():
+    for spec in topology().triggers.values():
+        waits = (spec.backoff(n).total_seconds() for n in range(1, spec.retry + 1))
+        assert sum(waits) >= 60, spec.name
+
+
+@pytest.mark.parametrize("manifest", services(), ids=lambda m: m["metadata"]["name"])
+def test_services_are_restricted_probed_and_scale_to_zero(manifest):
+    assert manifest["metadata"]["labels"]["networking.knative.dev/visibility"] == "cluster-local"
+    notes = template(manifest)["metadata"]["annotations"]
+    assert notes["autoscaling.knative.dev/min-scale"] == "0"
+    assert int(notes["autoscaling.knative.dev/max-scale"]) >= 1
+    spec, only = template(manifest)["spec"], container(manifest)
+    assert spec["containerConcurrency"] >= 1
+    assert spec["timeoutSeconds"] <= 600  # Knative's max-revision-timeout-seconds
+    assert only["readinessProbe"]["httpGet"]["path"] == "/healthz"
+    assert only["livenessProbe"]["httpGet"]["path"] == "/healthz"
+    assert only["resources"]["requests"].keys() == only["resources"]["limits"].keys()
+    security = only["securityContext"]
+    assert security["runAsNonRoot"] is True
+    assert security["allowPrivilegeEscalation"] is False
+    assert security["capabilities"] == {"drop": ["ALL"]}
+    assert security["seccompProfile"] == {"type": "RuntimeDefault"}
+
+
+def test_no_manifest_names_a_registry_or_a_version():
+    for manifest in services():
+        assert container(manifest)["image"] == "groundshift"
+
+
+def test_the_kustomization_lists_every_file():
+    listed = yaml.safe_load((BASE / "kustomization.yaml").read_text())
+    assert listed["resources"] == [f.name for f in FILES if f.name != "kustomization.yaml"]
+    (image,) = listed["images"]
+    assert image["name"] == "groundshift"
+
+
+def test_kustomize_builds_what_the_runtime_reads():
+    kubectl = shutil.which("kubectl")
+    if kubectl is None:
+        pytest.skip("no kubectl on this machine")
+    built = subprocess.run(
+        [kubectl, "kustomize", str(BASE)], capture_output=True, text=True, check=True
+    )
+    manifests = [m for m in yaml.safe_load_all(built.stdout) if m]
+    assert topology(manifests).services == topology().services
+    assert {t.name: (t.service, t.retry) for t in topology(manifests).triggers.values()} == {
+        t.name: (t.service, t.retry) for t in topology().triggers.values()
+    }
+
+
+def test_yaml_folders_hold_no_python():
+    for folder in ("knative", "kserve"):
+        assert list((ROOT / folder).rglob("*.py")) == []
+
+
+def test_the_embedded_runtime_bounds_what_the_manifests_allow():
+    most = Settings().dispatch_concurrency
+    for service in topology().services.values():
+        assert 1 <= service.concurrency(most) <= most
+
+
+def test_the_table_of_stages_has_every_row():
+    for name, stage in TABLE.items():
+        assert f"| `{name}` |" in stages_table()
+        assert stage.does in stages_table()
+
+
+@pytest.mark.parametrize("name", [*STAGES, DEAD_LETTER])
+def test_a_stages_function_has_its_name(name):
+    assert callable(TABLE[name].handler())

@@ -1,0 +1,89 @@
+"""Samples: pasted construction, null pastes, clouds, rules; their labels are what was done."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from geodata_etl.bands import BANDS, Cloud, Cover
+from training import clouds, corpus, nuisance, pastes, rules, samples
+from training.realdata import Pair, measure_shift
+
+SIZE = 64
+GRASS = np.array([900, 900, 600, 3300, 1800, 900], np.uint16)
+
+
+def _meadow(seed: int) -> np.ndarray:
+    rng = np.random.default_rng(seed)
+    grain = rng.normal(1, 0.02, (1, SIZE, SIZE))
+    return np.round(GRASS[:, None, None] * grain).astype(np.uint16)
+
+
+@settings(max_examples=20, deadline=None)
+@given(st.integers(0, 10_000))
+def test_every_labelled_pixel_differs_between_the_dates(seed):
+    rng = np.random.default_rng(seed)
+    meadow = _meadow(seed).astype(np.float32) / 10_000
+    dates = [meadow.copy(), meadow.copy()]
+    source = pastes.Crop(meadow, np.zeros((SIZE, SIZE), bool))
+    change = pastes.place(rng, dates, [source, source])
+    far = np.abs(dates[0] - dates[1]).max(axis=0) > 0.004
+    assert far[change].mean() > 0.8 if change.any() else True
+
+
+@settings(max_examples=20, deadline=None)
+@given(st.integers(0, 10_000))
+def test_clouds_brighten_and_shadows_darken(seed):
+    ground = np.full((len(BANDS), SIZE, SIZE), 0.12, np.float32)
+    clouded, mask = clouds.add_clouds(np.random.default_rng(seed), ground)
+    assert set(np.unique(mask)) <= {int(c) for c in Cloud}
+    if (mask == Cloud.CLOUD).any():
+        assert clouded[0][mask == Cloud.CLOUD].mean() > 0.12
+    if (mask == Cloud.SHADOW).any():
+        assert clouded[3][mask == Cloud.SHADOW].mean() < 0.12
+
+
+def test_rules_know_meadow_and_lake_and_are_unsure_of_the_rest():
+    stack = _meadow(2)
+    stack[:, :20] = np.array([500, 450, 300, 200, 120, 80], np.uint16)[:, None, None]
+    pair = Pair("here", stack, stack, None, (0.0, 0.0))
+    label, _ = rules.cover_labels(pair)
+    assert (label[:18] == Cover.WATER).all()
+    assert (label[24:] == Cover.LOW_VEGETATION).mean() > 0.9
+
+
+def test_fields_are_cropland_and_a_bright_site_is_not():
+    before, after = _meadow(3), _meadow(4)
+    after[:, :32] = np.array([1200, 1200, 1400, 2000, 2700, 2200], np.uint16)[:, None, None]
+    after[:, 40:] = np.array([2600, 2700, 2900, 3200, 3600, 3300], np.uint16)[:, None, None]
+    fields = rules.cropland(Pair("here", before, after, None, (0.0, 0.0)))
+    assert fields[4:26, 4:-4].all()
+    assert not fields[44:, 4:-4].any()
+
+
+def test_nuisances_move_no_pixel_out_of_range():
+    rng = np.random.default_rng(5)
+    meadow = _meadow(6).astype(np.float32) / 10_000
+    for _ in range(10):
+        for date in nuisance.disturb(rng, meadow.copy(), meadow.copy()):
+            assert np.isfinite(date).all()
+            assert date.shape == meadow.shape
+
+
+@pytest.mark.parametrize("moved", [(3, -2), (-1, 4)])
+def test_measured_shift_undoes_a_known_one(moved):
+    rng = np.random.default_rng(7)
+    town = np.kron(rng.integers(500, 4000, (6, 40, 40)), np.ones((1, 6, 6))).astype(np.uint16)
+    shifted = np.roll(town, moved, axis=(1, 2))
+    assert measure_shift(town, shifted) == pytest.approx((-moved[0], -moved[1]), abs=0.3)
+
+
+@pytest.mark.parametrize("name", ["cloud-mask", "segmenter", "change-classifier"])
+def test_the_same_seed_draws_the_same_batch(name):
+    source = samples.Source([], [corpus.simulate(s, size=96) for s in (1, 2)], SIZE, 0.0)
+    one, two = (source.batch(name, np.random.default_rng(8), 3) for _ in range(2))
+    for key in one:
+        np.testing.assert_array_equal(one[key], two[key])
+    assert one["target"].shape == one["weight"].shape == (3, SIZE, SIZE)
