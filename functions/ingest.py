@@ -16,7 +16,6 @@ import orjson
 import shapely
 from pyproj import Transformer
 from shapely.geometry.base import BaseGeometry
-from shapely.ops import transform
 from sqlalchemy import Connection, func, select
 
 from functions.platform import Platform
@@ -145,8 +144,8 @@ def site_of(source: SourceScene, tenant: str) -> Site:
 def make_site(polygon: BaseGeometry, *, tenant: str, name: str) -> Site:
     """A site of a polygon in EPSG:4326; its centroid fixes the UTM zone."""
     epsg = utm_epsg(polygon.centroid.x, polygon.centroid.y)
-    to_utm = Transformer.from_crs(4326, epsg, always_xy=True).transform
-    extent = extent_of_bounds(*transform(to_utm, polygon).bounds)
+    to_utm = Transformer.from_crs(4326, epsg, always_xy=True)
+    extent = extent_of_bounds(*to_utm.transform_bounds(*polygon.bounds))
     geometry = shapely.to_geojson(shapely.set_precision(polygon, 1e-7))
     digest = hashlib.sha256(f"{tenant}\n{name}\n{geometry}".encode()).hexdigest()
     return Site(digest[:16], tenant, name, geometry, epsg, extent)

@@ -27,8 +27,8 @@ from groundshift.adapters.kserve_http import KServeClient
 from groundshift.errors import Misconfigured
 from groundshift.events import Event
 from groundshift.ledger import Ledger, arrivals
-from groundshift.manifests import load, topology
-from groundshift.modelserver_process import ModelServerProcess
+from groundshift.manifests import Topology, load, topology
+from groundshift.modelserver_process import ModelServerProcess, runtime_args
 from groundshift.ports import ObjectStore
 from groundshift.settings import Settings
 
@@ -50,10 +50,11 @@ class Embedded:
 
     def dispatcher(self) -> Dispatcher:
         """A dispatcher over the stages' apps; to be made on the loop that runs it."""
+        triggers = topology()
         return Dispatcher(
             self.platform.ledger,
-            topology(),
-            AppTransport(self._apps()),
+            triggers,
+            AppTransport(self._apps(triggers)),
             settings=self.platform.settings,
             metrics=self.metrics,
         )
@@ -80,9 +81,14 @@ class Embedded:
         with _watching(watch):
             asyncio.run(run())
 
-    def _apps(self) -> dict[str, ASGIApp]:
+    def _apps(self, topology: Topology) -> dict[str, ASGIApp]:
         handlers = {name: TABLE[name].handler() for name in (*STAGES, DEAD_LETTER)}
-        return {name: create_app(name, self.platform, handlers) for name in handlers}
+        limit = self.platform.settings.max_event_bytes
+        return {
+            service.name: create_app(service.stage, self.platform, handlers, max_event_bytes=limit)
+            for service in topology.services.values()
+            if service.stage in handlers
+        }
 
 
 @contextmanager
@@ -111,17 +117,8 @@ def model_server(settings: Settings, *, port: int = 0) -> ModelServerProcess:
         settings.models,
         port=port,
         log_file=settings.data_dir / "models.log",
-        runtime_args=runtime_args(),
+        runtime_args=runtime_args(load("kserve")),
     )
-
-
-def runtime_args() -> tuple[str, ...]:
-    """The arguments of the ServingRuntime in ``kserve/base``. Raises Misconfigured."""
-    for manifest in load("kserve"):
-        if manifest["kind"] == "ServingRuntime":
-            (container,) = manifest["spec"]["containers"]
-            return tuple(container["args"])
-    raise Misconfigured("kserve/base holds no ServingRuntime: install groundshift again")
 
 
 def open_ledger(settings: Settings) -> Ledger:

@@ -7,17 +7,18 @@ folds them all anew and says what became different; so it does not matter which 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
-from typing import Any, Final
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import asdict
+from typing import Any, Final, Self
 
 import shapely
-from pyproj import Transformer
 from shapely.geometry.base import BaseGeometry
-from shapely.ops import transform
 from sqlalchemy import Row
 
 from functions.platform import Platform
-from geodata_etl.evidence import class_shares
+from geodata_etl.evidence import ClassRaster
+from geodata_etl.polygons import to_lonlat
 from groundshift import keys
 from groundshift.alerts import Alert, AlertState, Evidence, RunChange, TrackedRun, fold
 from groundshift.events import (
@@ -32,6 +33,7 @@ from groundshift.ledger import Tx, runs, scenes
 from groundshift.ledger import alerts as alert_rows
 from groundshift.ledger.runs import Run
 from groundshift.ledger.scenes import Site
+from groundshift.ports import ObjectStore
 
 STAGE: Final = "track"
 _SUPERSEDED: Final = "superseded"
@@ -51,8 +53,9 @@ def _track_once(event: Event, done: RunDone, platform: Platform) -> bool:
     with platform.ledger.read() as connection:
         current = runs.current_of_site(connection, done.site_id)
         tracked = [_tracked(run, connection) for run in current]
-    looked = _Evidence(platform)
-    alerts = fold(tracked, looked.of)
+        known = alert_rows.observations(connection, [run.run_id for run in current])
+    with _Evidence(known, platform.store) as looked:
+        alerts = fold(tracked, looked.of)
     with platform.ledger.transaction() as tx:
         now = runs.current_of_site(tx.connection, done.site_id)
         if {run.run_id for run in now} != {run.run_id for run in current}:
@@ -64,28 +67,36 @@ def _track_once(event: Event, done: RunDone, platform: Platform) -> bool:
 
 
 class _Evidence:
-    """Evidence of runs about alerts: from the ledger, else from the run's class raster."""
+    """Evidence of runs about alerts: what the ledger knows, else the run's class raster."""
 
-    def __init__(self, platform: Platform) -> None:
-        self._platform = platform
+    def __init__(self, known: Mapping[tuple[str, str], Any], store: ObjectStore) -> None:
+        self._known = known
+        self._store = store
+        self._rasters: dict[str, ClassRaster] = {}
+        self._open = ExitStack()
         self.new: dict[tuple[str, str], Any] = {}
+        """What the ledger did not know yet."""
 
     def of(self, alert: Alert, run: TrackedRun) -> Evidence:
         """What a run's scene shows inside the alert's polygon."""
         key = (_geometry_digest(alert.geometry), run.run_id)
-        if key not in self.new:
-            self.new[key] = self._known(key) or self._look(alert, run)
-        value = self.new[key]
+        value = self._known.get(key) or self.new.get(key) or self._look(key, alert)
         return Evidence(value["observed_fraction"], value["classes"])
 
-    def _known(self, key: tuple[str, str]) -> Any:
-        with self._platform.ledger.read() as connection:
-            return alert_rows.observations(connection, [key[0]]).get(key)
+    def _look(self, key: tuple[str, str], alert: Alert) -> dict[str, Any]:
+        _, run_id = key
+        if run_id not in self._rasters:
+            url = self._store.url(keys.product(run_id, "after_class.tif"))
+            self._rasters[run_id] = self._open.enter_context(ClassRaster(url))
+        self.new[key] = asdict(self._rasters[run_id].look(alert.geometry))
+        value: dict[str, Any] = self.new[key]
+        return value
 
-    def _look(self, alert: Alert, run: TrackedRun) -> dict[str, Any]:
-        url = self._platform.store.url(keys.product(run.run_id, "after_class.tif"))
-        (shares,) = class_shares(url, [alert.geometry])
-        return {"observed_fraction": shares.observed_fraction, "classes": shares.classes}
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._open.close()
 
 
 def _tracked(run: Run, connection: Any) -> TrackedRun:
@@ -206,5 +217,5 @@ def _geometry_digest(geometry: BaseGeometry) -> str:
 
 def _geojson(geometry: BaseGeometry, epsg: int) -> str:
     """UTM to GeoJSON text, EPSG:4326, 7 decimals (about 1 cm)."""
-    to_lonlat = Transformer.from_crs(epsg, 4326, always_xy=True).transform
-    return shapely.to_geojson(shapely.set_precision(transform(to_lonlat, geometry), 1e-7))
+    (lonlat,) = to_lonlat([geometry], epsg)
+    return shapely.to_geojson(shapely.set_precision(lonlat, 1e-7))

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Self
 
 import numpy as np
 import rasterio
@@ -27,12 +27,30 @@ class Shares:
     """Share of each class among the observed pixels, by `Cover` label; absent ones left out."""
 
 
-def class_shares(url: str, polygons: Sequence[BaseGeometry]) -> list[Shares]:
-    """Look into each polygon (UTM of the raster) of a class raster (uint8 `Cover`, 255 unseen)."""
-    if not polygons:
-        return []
-    with rasterio.open(url) as dataset:
-        return [_look(dataset, polygon) for polygon in polygons]
+class ClassRaster:
+    """A class raster (uint8 `Cover`, 255 unseen), opened when it is first asked. A context."""
+
+    def __init__(self, url: str) -> None:
+        self._url = url
+        self._dataset: DatasetReader | None = None
+
+    def look(self, polygon: BaseGeometry) -> Shares:
+        """What the raster shows inside a polygon in its own UTM zone."""
+        if self._dataset is None:
+            self._dataset = rasterio.open(self._url)
+        return _look(self._dataset, polygon)
+
+    def close(self) -> None:
+        """Close the file."""
+        if self._dataset is not None:
+            self._dataset.close()
+            self._dataset = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
 
 
 def _look(dataset: DatasetReader, polygon: BaseGeometry) -> Shares:

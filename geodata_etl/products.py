@@ -13,13 +13,18 @@ import orjson
 import pandas
 import pyarrow as pa
 import shapely
-from shapely.geometry import box, mapping
+from shapely.geometry import mapping
 
 from geodata_etl.bands import NOT_OBSERVED, PROBABILITY_MAX, Cover
 from geodata_etl.grid import PIXEL_M, Grid
 from geodata_etl.palette import COVER_COLOURS, css
 from geodata_etl.polygons import Change, to_lonlat
-from geodata_etl.stac import validate_item
+from geodata_etl.stac import (
+    extension_uri,
+    grid_outline,
+    projection_properties,
+    validate_item,
+)
 from geodata_etl.summary import Summary, summarise
 
 _DEGREES: Final = 7
@@ -38,12 +43,8 @@ _COLUMNS: Final[Mapping[str, Any]] = {
 }
 """Attributes of a change in every vector file; the types hold where there is no change, too."""
 
+_EXTENSIONS: Final = ("projection", "raster", "processing")
 _COG: Final = "image/tiff; application=geotiff; profile=cloud-optimized"
-_EXTENSIONS: Final = [
-    "https://stac-extensions.github.io/projection/v2.0.0/schema.json",
-    "https://stac-extensions.github.io/raster/v1.1.0/schema.json",
-    "https://stac-extensions.github.io/processing/v1.0.0/schema.json",
-]
 _RASTER_TITLES: Final[Mapping[str, str]] = {
     "change": "Probability of change x 254; 255 = not observed",
     "observed": "1 = observed on both dates, 0 = not observed",
@@ -141,11 +142,11 @@ def changes_frame(changes: Sequence[Change], epsg: int) -> Any:
 
 def run_item(run: RunFacts, summary: Summary) -> dict[str, Any]:
     """The STAC Item of a run, with assets relative to it."""
-    footprint = _footprint(run.grid)
+    footprint = shapely.orient_polygons(grid_outline(run.grid))
     return {
         "type": "Feature",
         "stac_version": "1.1.0",
-        "stac_extensions": _EXTENSIONS,
+        "stac_extensions": [extension_uri(name) for name in _EXTENSIONS],
         "id": run.run_id,
         "geometry": _rounded(mapping(footprint)),
         "bbox": [round(degree, _DEGREES) for degree in footprint.bounds],
@@ -169,10 +170,7 @@ def _item_properties(run: RunFacts, summary: Summary) -> dict[str, Any]:
         "start_datetime": _utc(run.before),
         "end_datetime": _utc(run.after),
         "gsd": PIXEL_M,
-        "proj:code": run.grid.crs,
-        "proj:shape": list(run.grid.shape),
-        "proj:transform": list(run.grid.transform)[:6],
-        "proj:bbox": list(run.grid.bounds),
+        **projection_properties(run.grid),
         "processing:lineage": "Cloud mask, land cover and change classifier over two dates",
         "processing:software": {"groundshift": run.software},
         "groundshift:run_id": run.run_id,
@@ -226,13 +224,6 @@ def _lonlat(changes: Sequence[Change]) -> list[Any]:
         return []
     geometries = to_lonlat([change.geometry for change in changes], changes[0].epsg)
     return [shapely.orient_polygons(geometry) for geometry in geometries]
-
-
-def _footprint(grid: Grid) -> Any:
-    """The grid's outline in EPSG:4326; a point each 10 km, for its edges are curved there."""
-    outline = shapely.segmentize(box(*grid.bounds), max_segment_length=10_000)
-    (lonlat,) = to_lonlat([outline], grid.epsg)
-    return shapely.orient_polygons(lonlat)
 
 
 def _rounded(geometry: Mapping[str, Any]) -> dict[str, Any]:

@@ -103,7 +103,7 @@ def write_quicklook(
     _scale_bar(canvas, layout)
     _north(canvas, layout)
     _legend(canvas, layout, changes, share)
-    canvas.save(path, optimize=True)
+    canvas.save(path, compress_level=4)  # optimize=True cost ten times the seconds for 8 %
 
 
 def _layout(change_tif: Path | str) -> _Layout:

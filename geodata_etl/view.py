@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 import rasterio
@@ -18,7 +18,9 @@ from geodata_etl.bands import NOT_OBSERVED
 from geodata_etl.cog import gdal_env
 from geodata_etl.grid import PIXEL_M, Extent, Grid, grid_of_transform
 
-_BAND_PX = 1 << 22
+CACHE_BYTES: Final = 64 << 20
+"""GDAL's block cache: a picture reads each block once, so that a large one only costs memory."""
+_BAND_PX: Final = 1 << 22
 """Pixels read at a time where every pixel of a raster is looked at."""
 
 
@@ -60,7 +62,7 @@ class View:
 
 def grid_of(path: Path | str) -> Grid:
     """The grid of a raster of the platform."""
-    with gdal_env(), rasterio.open(path) as raster:
+    with gdal_env(GDAL_CACHEMAX=CACHE_BYTES), rasterio.open(path) as raster:
         return grid_of_transform(raster.crs.to_epsg(), raster.transform, *raster.shape)
 
 
@@ -70,7 +72,7 @@ def read_scene(path: Path | str, view: View) -> NDArray[np.uint16]:
     It is read from the overview that is next finer than the view; the scene may cover another part
     of the zone than the view.
     """
-    with gdal_env():
+    with gdal_env(GDAL_CACHEMAX=CACHE_BYTES):
         with rasterio.open(path) as raster:
             level = _level(raster.overviews(1), view.factor)
         options = {} if level is None else {"overview_level": level}
@@ -118,7 +120,7 @@ def _cells(path: Path | str, view: View, *, fill: int) -> Iterator[NDArray[np.ui
     rows, cols = view.shape
     factor, whole = view.factor, view.grid.extent
     step = max(1, _BAND_PX // (factor * factor * cols))
-    with gdal_env(), rasterio.open(path) as raster:
+    with gdal_env(GDAL_CACHEMAX=CACHE_BYTES), rasterio.open(path) as raster:
         own = grid_of_transform(raster.crs.to_epsg(), raster.transform, *raster.shape)
         for first in range(0, rows, step):
             height = min(step, rows - first) * factor

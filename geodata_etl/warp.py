@@ -14,6 +14,7 @@ from typing import Any, Final
 
 import dask.array
 import numpy as np
+import rasterio
 import xarray as xr
 from affine import Affine
 from dask.delayed import delayed
@@ -232,29 +233,61 @@ class _Part:
     def _warped(
         self, values: NDArray[np.float32], good: NDArray[np.bool_], transform: Affine
     ) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
+        if not good.any():
+            return self._nothing()
+        nodata = None if good.all() else np.nan  # GDAL's kernels without a mask are 4 x as fast
         values[:, ~good] = np.nan
-        common: dict[str, Any] = {
-            "src_crs": self.file.crs,
-            "src_transform": transform,
-            "dst_crs": self.crs,
-            "dst_transform": self.target,
-            "tolerance": 0.0 if self.crs == self.file.crs else _TOLERANCE_PX,
-        }
-        out = np.full((len(self.bands), *self.shape), np.nan, np.float32)
-        reproject(
-            values,
-            out,
-            src_nodata=np.nan,
-            dst_nodata=np.nan,
-            resampling=Resampling.cubic,
-            **common,
-        )
+        out = self._resampled(values, transform, Resampling.cubic, nodata)
         valid = np.asarray(np.isfinite(out).all(axis=0))
-        if not good.all():
-            near = np.zeros(self.shape, np.uint8)
-            reproject(good.astype(np.uint8), near, resampling=Resampling.nearest, **common)
-            valid &= near == 1
+        if nodata is not None:
+            seen = good[np.newaxis].astype(np.float32)
+            valid &= self._resampled(seen, transform, Resampling.nearest, None)[0] == 1
         return out, valid
+
+    def _resampled(
+        self,
+        values: NDArray[np.float32],
+        transform: Affine,
+        method: Resampling,
+        nodata: float | None,
+    ) -> NDArray[np.float32]:
+        """The values on the cell, NaN where the file has no pixel.
+
+        Between two in-memory datasets: for arrays rasterio switches a process-wide warning filter
+        on and off, which threads must not do.
+        """
+        count = len(values)
+        target = np.full((count, *self.shape), np.nan, np.float32)
+        source_crs = {"crs": self.file.crs, "transform": transform, "nodata": nodata}
+        target_crs = {"crs": self.crs, "transform": self.target, "nodata": nodata}
+        bands = list(range(1, count + 1))
+        with (
+            gdal_env(),
+            rasterio.open("", "w+", **_in_memory(values), **source_crs) as source,
+            rasterio.open("", "w+", **_in_memory(target), **target_crs) as out,
+        ):
+            source.write(values)
+            out.write(target)
+            reproject(
+                rasterio.band(source, bands),
+                rasterio.band(out, bands),
+                resampling=method,
+                init_dest_nodata=False,
+                tolerance=0.0 if self.crs == self.file.crs else _TOLERANCE_PX,
+            )
+            pixels: NDArray[np.float32] = out.read()
+        return pixels
+
+
+def _in_memory(values: NDArray[np.float32]) -> dict[str, Any]:
+    count, height, width = values.shape
+    return {
+        "driver": "MEM",
+        "count": count,
+        "height": height,
+        "width": width,
+        "dtype": values.dtype.name,
+    }
 
 
 def _apply(
@@ -303,7 +336,10 @@ class _Reader:
 
     def __init__(self, files: Sequence[SceneFile]) -> None:
         self._open = {
-            file.path: (CachingFileManager(open_raster, file.path), SerializableLock())
+            file.path: (
+                CachingFileManager(open_raster, file.path, kwargs={"placed": file.placed}),
+                SerializableLock(),
+            )
             for file in files
         }
 

@@ -26,7 +26,8 @@ class ModelName(StrEnum):
     CHANGE_CLASSIFIER = "change-classifier"
 
 
-@app.callback(invoke_without_command=True)
+# A callback, so that the `groundshift` command can mount it as `train MODEL` and not `train train`.
+@app.callback(invoke_without_command=True, context_settings={"allow_interspersed_args": True})
 def train(
     model: Annotated[ModelName, typer.Argument(help="The segmenter comes before the classifier.")],
     out: Annotated[Path, typer.Option(help="Model store to write into.")] = Path("models"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -127,15 +128,23 @@ class Source:
         at = _window(rng, stack.shape, self.size)
         return self._cover(rng, stack[:, *at], ground.covers[date][at])
 
+    @cached_property
+    def _burnt(self) -> list[SimPair]:
+        """The simulated pairs in which something burnt: few enough to need asking for."""
+        return [p for p in self.simulated if (p.after_cover == Cover.BURNT).sum() > 200]
+
     def _cover_sim(self, rng: np.random.Generator) -> Arrays:
         pair = self._sim(rng)
+        if self._burnt and rng.random() < 0.25:
+            pair = self._burnt[int(rng.integers(len(self._burnt)))]
         first = rng.random() < 0.5
         stack, cloud, cover = (
             (pair.before, pair.before_cloud, pair.before_cover)
             if first
             else (pair.after, pair.after_cloud, pair.after_cover)
         )
-        at = _window(rng, stack.shape, self.size)
+        windows = [_window(rng, stack.shape, self.size) for _ in range(2)]
+        at = max(windows, key=lambda w: int((cover[w] == Cover.BURNT).sum()))
         label = np.where(cloud[at] == 0, cover[at], IGNORE).astype(np.uint8)
         return self._cover(rng, stack[:, *at], label)
 

@@ -13,7 +13,6 @@ from groundshift.errors import Misconfigured
 from groundshift.ledger import Ledger
 from groundshift.settings import Settings
 
-
 BATCH_BACKOFF: Final = 0.1
 """Scale of the waits between retries where a person waits for the end."""
 

@@ -20,6 +20,7 @@ from functions.progress import bars, watching
 from functions.score import Score, score_run
 from functions.stages import STAGES
 from geodata_etl.simulate import (
+    SimulatedScene,
     Site,
     SiteSpec,
     default_dates,
@@ -80,7 +81,8 @@ def _simulate(
     out: Path, *, size: int, dates: int, seed: int, quiet: bool
 ) -> tuple[Site, list[Path]]:
     site = simulate_site(SiteSpec(seed=seed, size_px=size))
-    made, items = [], []
+    made: list[SimulatedScene] = []
+    items: list[Path] = []
     with bars(quiet=quiet) as progress:
         for day in progress.track(default_dates(dates, seed=seed), description="simulate"):
             # the first scene is the site's reference, so it lies on the truth's grid
@@ -104,16 +106,15 @@ def _report(
     score = _score(platform, site, known, done)
     pixels = sum(s.extent.height * s.extent.width for s in known)
     found = Counter(f"{row.from_class} -> {row.to_class}" for row in changes)
-    tables = {
-        "scenes": _scene_rows(platform, known),
-        "by_class": _class_rows(found, alerts),
-        "areas": _areas(done),
-        "scores": _score_rows(score),
-        "stages": _stage_rows(platform),
-    }
-    map_path = write_demo_map(out, platform.platform, known, done, alerts, tables)
+    areas, scores = _areas(done), _score_rows(score)
+    summary = [(name, f"{value:g}") for name, value in (*areas, *scores)]
+    map_path = write_demo_map(out, p, known, done, alerts, summary)
     return DemoReport(
-        **tables,
+        scenes=_scene_rows(platform, known),
+        by_class=_class_rows(found, alerts),
+        areas=areas,
+        scores=scores,
+        stages=_stage_rows(platform),
         mpx_per_s=pixels / 1e6 / worked_s,
         wall_s=time.perf_counter() - begun,
         map_path=map_path,
@@ -161,9 +162,7 @@ def _areas(done: Sequence[Run]) -> list[tuple[str, float]]:
     return [(name, round(summary[f"{name.replace(' ', '_')}_km2"], 2)) for name in names]
 
 
-def _score(
-    platform: Embedded, site: Site, known: Sequence[Scene], done: Sequence[Run]
-) -> Score:
+def _score(platform: Embedded, site: Site, known: Sequence[Scene], done: Sequence[Run]) -> Score:
     def date_of(scene_id: str) -> datetime:
         return scenes.find(known, scene_id).acquired
 
@@ -199,5 +198,3 @@ def _stage_rows(platform: Embedded) -> list[tuple[str, float, str]]:
     rows = [(name, round(s, 1), f"{s / total:.0%}") for name, s in spent.items()]
     models = sum(platform.models.seconds.values())
     return [*rows, ("models (waiting included)", round(models, 1), "")]
-
-

@@ -47,7 +47,15 @@ def scene_file(facts: Facts, placed: Placed) -> SceneFile:
         )
     gsd = _gsd(crs, transform, facts.shape)
     _checked_size(facts, gsd)
-    return SceneFile(facts.path, facts.href, _code(crs), transform, facts.shape, gsd)
+    return SceneFile(
+        path=facts.path,
+        href=facts.href,
+        crs=_code(crs),
+        transform=transform,
+        shape=facts.shape,
+        gsd_m=gsd,
+        placed=facts.transform is not None,
+    )
 
 
 _GEOREFERENCE_CURE: Final = (

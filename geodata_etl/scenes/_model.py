@@ -28,6 +28,8 @@ class SceneFile:
     """(rows, columns)."""
     gsd_m: float
     """Edge of a square of a pixel's area on the ground, metres."""
+    placed: bool = True
+    """Whether the file holds its own georeference; else the item gave it."""
 
 
 @dataclass(frozen=True)

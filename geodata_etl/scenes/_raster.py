@@ -73,15 +73,20 @@ class Facts:
         return sum(_itemsize(self.dtypes[index - 1]) for index in used)
 
 
-def open_raster(path: Path) -> Any:
+def open_raster(path: Path, *, placed: bool = True) -> Any:
     """A rasterio dataset, opened by an allowed driver only; call within `cog.gdal_env`.
 
-    Raises RasterioError where the file is none that they can read.
+    `placed`: whether the file is known to hold its own georeference. Only where it is not, the
+    process-wide warning filter is touched, which threads should not do.
+
+    Raises RasterioError where the file is none that the drivers can read.
     """
     with path.open("rb") as stream:
         head = stream.read(4)
     if head not in _MAGIC:
         raise RasterioIOError(f"it begins with {head!r}")
+    if placed:
+        return rasterio.open(path, driver=_MAGIC[head])
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", NotGeoreferencedWarning)  # becomes NO_CRS, with a cure
         return rasterio.open(path, driver=_MAGIC[head])
@@ -103,7 +108,7 @@ def inspect(href: str, *, access: Access, base: str | Path | None = None) -> Fac
         raise SceneRefused(Refusal.UNREADABLE, f"{href!r} is a folder: name the file in it")
     with gdal_env():
         try:
-            with open_raster(path) as file:
+            with open_raster(path, placed=False) as file:
                 facts = _facts(file, path, href)
         except RasterioError as error:
             raise unreadable(href, error) from error

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from sqlalchemy import Connection, Row, select
@@ -33,12 +33,12 @@ def store(tx: Tx, row: Mapping[str, Any]) -> None:
         tx.execute(table.update().where(table.c.id == row["id"]).values(**row, updated=tx.now))
 
 
-def observations(connection: Connection, digests: Iterable[str]) -> dict[tuple[str, str], Any]:
-    """What is known of polygons: value by (geometry digest, run id)."""
+def observations(connection: Connection, run_ids: Iterable[str]) -> dict[tuple[str, str], Any]:
+    """What is known of polygons in these runs: value by (geometry digest, run id)."""
     table = tables.observations
     found: dict[tuple[str, str], Any] = {}
-    for part in _parts(sorted(set(digests)), 500):  # SQLite bounds the variables of a statement
-        query = select(table).where(table.c.geometry_digest.in_(part))
+    for run_id in run_ids:
+        query = select(table).where(table.c.run_id == run_id)
         found.update({(r.geometry_digest, r.run_id): r.value for r in connection.execute(query)})
     return found
 
@@ -49,6 +49,3 @@ def add_observations(tx: Tx, values: Mapping[tuple[str, str], Any]) -> None:
         row = {"geometry_digest": digest, "run_id": run_id, "value": value}
         tx.insert_new(tables.observations, row)
 
-
-def _parts(items: Sequence[str], size: int) -> Iterable[Sequence[str]]:
-    return (items[i : i + size] for i in range(0, len(items), size))

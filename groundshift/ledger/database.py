@@ -57,7 +57,9 @@ class Tx:
     def insert_new(self, table: Any, values: Mapping[str, Any]) -> bool:
         """Insert a row unless its key stands already; whether it was inserted."""
         insert = pg_insert if self.connection.dialect.name == "postgresql" else sqlite_insert
-        return self.execute(insert(table).values(values).on_conflict_do_nothing()).rowcount == 1
+        statement = insert(table).values(values).on_conflict_do_nothing()
+        counted = statement.execution_options(preserve_rowcount=True)  # else -1 on PostgreSQL
+        return self.execute(counted).rowcount == 1
 
     def first_time(self, consumer: str, event: Event) -> bool:
         """Note that `consumer` handles `event`; False where it did before: then do nothing."""

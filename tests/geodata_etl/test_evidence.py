@@ -7,7 +7,7 @@ import rasterio
 from shapely.geometry import box
 
 from geodata_etl.bands import NOT_OBSERVED, Cover
-from geodata_etl.evidence import class_shares
+from geodata_etl.evidence import ClassRaster
 from geodata_etl.grid import Extent, Grid
 
 GRID = Grid(32631, Extent(-1000, 100, -990, 110))
@@ -33,7 +33,8 @@ def test_shares_count_the_pixels_of_each_polygon(tmp_path: Path) -> None:
     classes[0, :2] = Cover.BUILT
     classes[4:6, 4:6] = NOT_OBSERVED
     url = raster(tmp_path / "a.tif", classes)
-    corner, unseen, half = class_shares(url, [square(0, 0), square(4, 4), square(5, 4)])
+    with ClassRaster(url) as looked:
+        corner, unseen, half = map(looked.look, (square(0, 0), square(4, 4), square(5, 4)))
     assert corner.classes == {"built": 0.5, "tree": 0.5}
     assert (unseen.observed_fraction, unseen.classes) == (0.0, {})
     assert (half.observed_fraction, half.classes) == (0.5, {"tree": 1.0})
@@ -41,6 +42,7 @@ def test_shares_count_the_pixels_of_each_polygon(tmp_path: Path) -> None:
 
 def test_ground_beyond_the_raster_is_not_observed(tmp_path: Path) -> None:
     url = raster(tmp_path / "a.tif", np.full((10, 10), Cover.WATER, np.uint8))
-    (edge, outside) = class_shares(url, [square(9, 9), square(40, 40)])
+    with ClassRaster(url) as looked:
+        edge, outside = looked.look(square(9, 9)), looked.look(square(40, 40))
     assert edge.observed_fraction == 0.25
     assert outside.observed_fraction == 0.0
