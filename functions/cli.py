@@ -282,3 +282,7 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
         show.error(str(error))
         sys.exit(PLATFORM_ERROR)
     sys.exit(DONE)
+
+
+if __name__ == "__main__":
+    main()

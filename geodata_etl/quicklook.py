@@ -20,7 +20,7 @@ from geodata_etl.palette import CHANGE_HIGH, CHANGE_LOW
 from geodata_etl.polygons import Change
 from geodata_etl.view import View, grid_of, read_highest, read_scene, read_share
 
-_LONGEST_PX: Final = 900
+_LONGEST_PX: Final = 720
 """Longest side of a panel: larger scenes are shrunk by a whole factor."""
 _ENLARGE_PX: Final = 560
 """Longest side that a small scene is enlarged to, by a whole factor."""

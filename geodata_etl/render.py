@@ -83,7 +83,7 @@ def hatch(observed_share: NDArray[np.float32], *, spacing: int = 8) -> Picture:
     """
     rows, cols = np.indices(observed_share.shape)
     dark = np.where((rows + cols) % spacing < max(1, spacing // 3), 1, 0)
-    stripes = np.array([(*UNSEEN_LIGHT[:3], 150), (*UNSEEN_DARK[:3], 230)], np.uint8)[dark]
+    stripes = np.array([(*UNSEEN_LIGHT[:3], 90), (*UNSEEN_DARK[:3], 210)], np.uint8)[dark]
     stripes[observed_share >= 0.5] = 0
     return stripes
 

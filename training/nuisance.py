@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.ndimage import gaussian_filter
+from scipy.ndimage import gaussian_filter, uniform_filter
 
 from training.noise import fractal
 
@@ -62,6 +62,41 @@ def season(rng: np.random.Generator, r: Float) -> Float:
     return moved
 
 
+def glare(rng: np.random.Generator, r: Float) -> Float:
+    """Surfaces send back more or less light under another sun; bright roofs most of all."""
+    patches = np.tanh(fractal(rng, r.shape[1], slope=rng.uniform(0.6, 1.4), longest=0.2))
+    bright = np.clip((r[:3].mean(axis=0) - 0.15) * 6, 0, 1)
+    amount = rng.uniform(0, 0.08) + bright * rng.uniform(0, 0.3)
+    lit: Float = (r * (1 + amount * patches)).astype(np.float32)
+    return lit
+
+
+def long_shadows(rng: np.random.Generator, r: Float) -> Float:
+    """A lower sun: what stands out of its surroundings throws a longer shadow."""
+    tone = r[:3].mean(axis=0)
+    tall = tone - uniform_filter(tone, 7) > rng.uniform(0.005, 0.03)
+    angle = rng.uniform(0, 2 * np.pi)
+    shade = np.zeros_like(tall)
+    for step in range(1, int(rng.integers(2, 5))):
+        offset = (round(step * np.sin(angle)), round(step * np.cos(angle)))
+        shade |= np.roll(tall, offset, axis=(0, 1))
+    soft = gaussian_filter((shade & ~tall).astype(np.float32), 0.6)
+    shaded: Float = r * (1 - np.float32(rng.uniform(0.1, 0.45)) * soft)
+    return shaded
+
+
+_EFFECTS = (
+    (0.7, light),
+    (0.35, haze),
+    (0.5, shift),
+    (0.25, blur),
+    (0.3, season),
+    (0.4, glare),
+    (0.3, long_shadows),
+)
+"""Chance of each effect."""
+
+
 def sensor_noise(rng: np.random.Generator, r: Float) -> Float:
     """Noise that grows with the signal."""
     noisy: Float = r + rng.standard_normal(r.shape, np.float32) * (0.001 + 0.008 * r)
@@ -72,7 +107,7 @@ def disturb(rng: np.random.Generator, before: Float, after: Float) -> tuple[Floa
     """Draw nuisances for a pair; never a change."""
     dates = [before, after]
     one = int(rng.integers(2))
-    for chance, effect in ((0.7, light), (0.35, haze), (0.5, shift), (0.25, blur), (0.3, season)):
+    for chance, effect in _EFFECTS:
         if rng.random() < chance:
             dates[one] = effect(rng, dates[one])
     if rng.random() < 0.5:  # both dates alike: another sensor, level or sun

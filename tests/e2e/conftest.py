@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import onnx
 import pytest
 
 from functions.commands.submit import SOURCE
@@ -15,6 +17,7 @@ from functions.local import Embedded, embedded
 from functions.testing import canonical_state
 from geodata_etl.simulate import SiteSpec, simulate_site, write_scene
 from groundshift.events import SceneArrived, new_event
+from groundshift.models import artifact_digest
 from groundshift.modelserver_process import ModelServerProcess
 from groundshift.serving.testing import write_test_models
 from groundshift.settings import Settings
@@ -36,7 +39,15 @@ def models_url(model_store: Path) -> Iterator[str]:
 @pytest.fixture(scope="session")
 def other_models_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """A server of another model set: the same tensors, other digests."""
-    store = write_test_models(tmp_path_factory.mktemp("other"), change_gain=0.5)
+    store = write_test_models(tmp_path_factory.mktemp("other"))
+    for folder in store.iterdir():
+        artifact, record = folder / "model.onnx", folder / "model.json"
+        model = onnx.load(artifact)
+        model.doc_string = "another release"
+        artifact.write_bytes(model.SerializeToString())
+        said = json.loads(record.read_text())
+        said["digest"] = artifact_digest(artifact.read_bytes())
+        record.write_text(json.dumps(said))
     with ModelServerProcess(store, threads=1) as server:
         yield server.url
 
@@ -73,6 +84,7 @@ def open_platform(
             "allowed_roots": (items[0].parent,),
             "backoff_scale": 0.02,
             "dispatch_poll_s": 0.2,
+            "min_area_px": 400,  # the test classifier marks every season
         }
         return embedded(Settings(**{**given, **options}))
 

@@ -1,0 +1,98 @@
+"""SIGKILL at random moments of a run: the restarted platform ends as an undisturbed one."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from functions.local import Embedded
+from functions.testing import canonical_state
+
+Open = Callable[..., AbstractContextManager[Embedded]]
+
+_KILLS = 3
+"""Times that each run is cut off before it may finish."""
+_LONGEST_S = 14.0
+"""Kills fall within so many seconds of a start; a whole run takes about as long."""
+
+
+@pytest.mark.parametrize("seed", range(2))
+def test_a_killed_platform_goes_on_where_it_was(
+    seed: int,
+    open_platform: Open,
+    announce_scenes: Callable[..., None],
+    items: list[Path],
+    models_url: str,
+    undisturbed: dict[str, Any],
+    tmp_path: Path,
+) -> None:
+    _kill_and_compare(
+        seed, open_platform, announce_scenes, items, models_url, undisturbed, tmp_path
+    )
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+@pytest.mark.parametrize("seed", range(2, 22))
+def test_twenty_more_seeds(
+    seed: int,
+    open_platform: Open,
+    announce_scenes: Callable[..., None],
+    items: list[Path],
+    models_url: str,
+    undisturbed: dict[str, Any],
+    tmp_path: Path,
+) -> None:
+    _kill_and_compare(
+        seed, open_platform, announce_scenes, items, models_url, undisturbed, tmp_path
+    )
+
+
+def _kill_and_compare(
+    seed: int,
+    open_platform: Open,
+    announce_scenes: Callable[..., None],
+    items: list[Path],
+    models_url: str,
+    undisturbed: dict[str, Any],
+    folder: Path,
+) -> None:
+    rng = random.Random(seed)
+    with open_platform(folder) as platform:
+        announce_scenes(platform, items)
+    killed = sum(_start_and_kill(folder, items, models_url, rng) for _ in range(_KILLS))
+    assert killed, f"seed {seed}: every kill came after the end; nothing was tested"
+    with open_platform(folder) as platform:
+        platform.work(timeout_s=250)
+        assert canonical_state(platform.platform.ledger, platform.platform.store) == undisturbed
+
+
+def _start_and_kill(folder: Path, items: list[Path], models_url: str, rng: random.Random) -> bool:
+    """Start `groundshift work` and kill it; whether it was still at work."""
+    environment = {
+        **os.environ,
+        "GROUNDSHIFT_MODELS_URL": models_url,
+        "GROUNDSHIFT_BACKOFF_SCALE": "0.02",
+        "GROUNDSHIFT_MIN_AREA_PX": "400",
+        "GROUNDSHIFT_ALLOWED_ROOTS": json.dumps([str(items[0].parent)]),
+    }
+    command = [sys.executable, "-m", "functions.cli", "work", "--data", str(folder), "--json"]
+    with (folder / "work.log").open("ab") as log:
+        process = subprocess.Popen(command, env=environment, stdout=log, stderr=log)
+        try:
+            process.wait(timeout=rng.uniform(2.0, _LONGEST_S))
+        except subprocess.TimeoutExpired:
+            process.send_signal(signal.SIGKILL)
+    code = process.wait()
+    assert code in (0, -signal.SIGKILL), (folder / "work.log").read_text()[-2000:]
+    return code == -signal.SIGKILL
