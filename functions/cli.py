@@ -7,18 +7,22 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
+from enum import StrEnum
 from importlib.metadata import entry_points
 from pathlib import Path
-from typing import Annotated, Final, NoReturn
+from typing import Annotated, Final, Literal, NoReturn
 
 import typer
 
 from functions import show
+from geodata_etl.bands import Cover
 from groundshift.errors import GroundshiftError, SceneRefused
 
 DONE: Final = 0
 INPUT_REFUSED: Final = 3
 PLATFORM_ERROR: Final = 4
+_MOST_DATES: Final = 146
+"""Scenes that fit into the simulator's two years, one every five days."""
 
 app = typer.Typer(
     name="groundshift",
@@ -46,6 +50,33 @@ AllowHost = Annotated[
     list[str] | None,
     typer.Option("--allow-host", help="Host that scenes may be read from; repeatable."),
 ]
+Port = Annotated[
+    int, typer.Option(help="Port of events, metrics and models; 0: any free.", min=0, max=65535)
+]
+
+
+class _State(StrEnum):
+    """States of an alert; `groundshift.alerts` has them too, but takes long to import."""
+
+    FIRST = "first"
+    PROVISIONAL = "provisional"
+    CONFIRMED = "confirmed"
+    WITHDRAWN = "withdrawn"
+
+
+def _even(pixels: int) -> int:
+    """A site's edge. Raises BadParameter."""
+    if pixels % 2:
+        raise typer.BadParameter(f"{pixels} is odd: the 20 m bands need an even number of pixels")
+    return pixels
+
+
+def _cover(label: str | None) -> str | None:
+    """A class that a change can lead to. Raises BadParameter."""
+    labels = [cover.label for cover in Cover]
+    if label is not None and label not in labels:
+        raise typer.BadParameter(f"{label!r} is no class: there are {', '.join(labels)}")
+    return label
 
 
 @app.command()
@@ -102,8 +133,10 @@ def demo(
     out: Annotated[Path, typer.Option(help="Folder for scenes, products and the map.")] = Path(
         "demo"
     ),
-    size: Annotated[int, typer.Option(help="Edge of the site, pixels.", min=512)] = 2240,
-    dates: Annotated[int, typer.Option(help="How many scenes.", min=2)] = 6,
+    size: Annotated[
+        int, typer.Option(help="Edge of the site, pixels.", min=512, callback=_even)
+    ] = 2240,
+    dates: Annotated[int, typer.Option(help="How many scenes.", min=2, max=_MOST_DATES)] = 6,
     seed: Annotated[int, typer.Option(help="Another seed, another site.")] = 7,
     json: Json = False,
 ) -> None:
@@ -121,7 +154,7 @@ def demo(
 def up(
     data: DataDir = None,
     host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
-    port: Annotated[int, typer.Option(help="Port of events, metrics and models.")] = 8080,
+    port: Port = 8080,
     allow: Allow = None,
     allow_host: AllowHost = None,
 ) -> None:
@@ -193,10 +226,12 @@ def gaps(data: DataDir = None, json: Json = False) -> None:
 def alerts(
     data: DataDir = None,
     state: Annotated[
-        list[str] | None,
-        typer.Option(help="first, provisional, confirmed or withdrawn; repeatable."),
+        list[_State] | None,
+        typer.Option(help="Only alerts in this state; repeatable. All but withdrawn otherwise."),
     ] = None,
-    to_class: Annotated[str | None, typer.Option(help="Only changes to this class.")] = None,
+    to_class: Annotated[
+        str | None, typer.Option(help="Only changes to this class.", callback=_cover)
+    ] = None,
     json: Json = False,
 ) -> None:
     """List alerts: what changed, from what to what, how sure, since when."""
@@ -210,9 +245,13 @@ def alerts(
 @app.command()
 def simulate(
     out: Annotated[Path, typer.Option(help="Folder for scenes, Items and truth.")],
-    site: Annotated[int, typer.Option(help="Edge of the site, pixels.", min=128)] = 1024,
-    dates: Annotated[int, typer.Option(help="How many scenes.", min=1)] = 4,
-    sensor: Annotated[str, typer.Option(help="sentinel-2 or landsat.")] = "sentinel-2",
+    site: Annotated[
+        int, typer.Option(help="Edge of the site, pixels.", min=128, callback=_even)
+    ] = 1024,
+    dates: Annotated[int, typer.Option(help="How many scenes.", min=1, max=_MOST_DATES)] = 4,
+    sensor: Annotated[
+        Literal["sentinel-2", "landsat"], typer.Option(help="Whose bands, noise and pixels.")
+    ] = "sentinel-2",
     seed: Annotated[int, typer.Option(help="The same seed, the same scenes.")] = 0,
     json: Json = False,
 ) -> None:
@@ -243,7 +282,13 @@ def models(
     """List the models: names, digests, what they take and give."""
     from functions.commands import models as command
 
-    show.models(command.models(model_dir), card=card, as_json=json)
+    rows = command.models(model_dir)
+    names = [row.name for row in rows]
+    if card is not None and card not in names:
+        raise typer.BadParameter(
+            f"no model {card!r}: there are {', '.join(names)}", param_hint="--card"
+        )
+    show.models(rows, card=card, as_json=json)
 
 
 @app.command(
@@ -280,6 +325,9 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
         sys.exit(INPUT_REFUSED)
     except GroundshiftError as error:
         show.error(str(error))
+        sys.exit(PLATFORM_ERROR)
+    except OSError as error:  # a full disk, a folder that may not be written
+        show.error(f"{error}: make room, or name another folder (--out, --data)")
         sys.exit(PLATFORM_ERROR)
     sys.exit(DONE)
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import tempfile
+import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -35,6 +36,9 @@ from groundshift.ledger.scenes import Scene, Site
 from groundshift.settings import Settings
 
 STAGE: Final = "ingest"
+_PATIENCE_S: Final = 30.0
+"""How long a scene waits for earlier ones before it gives its place up and is tried again."""
+_LOOK_S: Final = 0.2
 
 
 @dataclass(frozen=True)
@@ -100,16 +104,7 @@ def _sites(
     source: SourceScene, arrived: SceneArrived, arrival: str, tenant: str, platform: Platform
 ) -> list[Site]:
     """The sites to read the scene for; each one has its alignment reference or gets it now."""
-    with platform.ledger.read() as connection:
-        known = scenes.sites_of(connection, tenant)
-        waiting = _earlier_unresolved(connection, arrival, tenant)
-    if arrived.site is not None:
-        touched = [site for site in known if arrived.site in (site.site_id, site.name)]
-    else:
-        touched = [s for s in known if shape_of(s).intersects(source.footprint)]
-    if waiting and (not touched or any(s.reference_scene_id is None for s in touched)):
-        # the first scene decides the grid's extent and the reference: an order, not a race
-        raise NotYet(f"{arrived.href}: {waiting} earlier scenes are still being read")
+    known, touched = _touched(source, arrived, arrival, tenant, platform)
     if not touched and arrived.site is None and platform.settings.auto_site:
         touched = [site_of(source, tenant)]
     if not touched:
@@ -120,6 +115,30 @@ def _sites(
             "add a site there, or let GROUNDSHIFT_AUTO_SITE make one",
         )
     return touched
+
+
+def _touched(
+    source: SourceScene, arrived: SceneArrived, arrival: str, tenant: str, platform: Platform
+) -> tuple[list[Site], list[Site]]:
+    """(all sites, those the scene touches), once it is this scene's turn. Raises NotYet.
+
+    The first scene decides a new site's extent and its alignment reference; that is an order, not
+    a race, so later ones wait for it.
+    """
+    patience = time.monotonic() + _PATIENCE_S
+    while True:
+        with platform.ledger.read() as connection:
+            known = scenes.sites_of(connection, tenant)
+            waiting = _earlier_unresolved(connection, arrival, tenant)
+        if arrived.site is not None:
+            touched = [site for site in known if arrived.site in (site.site_id, site.name)]
+        else:
+            touched = [s for s in known if shape_of(s).intersects(source.footprint)]
+        if not waiting or (touched and all(s.reference_scene_id for s in touched)):
+            return known, touched
+        if time.monotonic() > patience:
+            raise NotYet(f"{arrived.href}: {waiting} earlier scenes are still being read")
+        time.sleep(_LOOK_S)
 
 
 def _earlier_unresolved(connection: Connection, arrival: str, tenant: str) -> int:
@@ -198,6 +217,9 @@ def _scene(source: SourceScene, site: Site, ingested: Ingested, arrival: str) ->
 def _commit(tx: Tx, stored: _Stored) -> None:
     scene = stored.scene
     scenes.add_site(tx, stored.site)
+    reference = scenes.site(tx.connection, scene.site_id).reference_scene_id
+    if reference not in (stored.site.reference_scene_id, scene.scene_id):
+        raise NotYet(f"{scene.stac_id}: the site got its reference meanwhile; align to it")
     scenes.add_scene(tx, scene)
     scenes.set_reference(tx, scene.site_id, scene.scene_id)
     tx.say(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
+from textwrap import shorten
 from typing import TYPE_CHECKING, Any, Final
 
 import orjson
@@ -151,7 +152,11 @@ def submitted(found: Sequence[Submitted], *, as_json: bool) -> None:
         document([asdict(one) for one in found])
         return
     table("Announced", ("scene", "arrival"), [(one.href, one.arrival[:12]) for one in found])
-    out.print("See how they fare: [bold]groundshift status[/], [bold]groundshift gaps[/]")
+    out.print(
+        "A running [bold]groundshift up[/] handles them, else [bold]groundshift work[/]; both read "
+        "only folders that --allow names.\n"
+        "See how they fare: [bold]groundshift status[/], [bold]groundshift gaps[/]"
+    )
 
 
 def simulated(made: Simulated, *, as_json: bool) -> None:
@@ -168,7 +173,10 @@ def checks(found: Sequence[Check], *, as_json: bool) -> None:
     if as_json:
         document([asdict(check) for check in found])
         return
-    rows = [(_verdict(check), check.name, check.found, check.cure) for check in found]
+    rows = [
+        (_verdict(check), check.name, check.found, "" if check.ok else check.cure)
+        for check in found
+    ]
     table("groundshift doctor", ("", "what", "found", "cure"), rows)
 
 
@@ -181,11 +189,15 @@ def _verdict(check: Check) -> str:
 def models(rows: Sequence[ModelRow], *, card: str | None, as_json: bool) -> None:
     """The models, or the card of one."""
     if card is not None:
-        chosen = [row for row in rows if row.name == card]
-        names = ", ".join(row.name for row in rows)
-        out.print(Markdown(chosen[0].card) if chosen else f"no model {card!r}: there are {names}")
+        chosen = next(row.card for row in rows if row.name == card)
+        out.print(Markdown(chosen))
     elif as_json:
         document([asdict(row) for row in rows])
     else:
-        cells = [(r.name, r.digest[:19], r.size_kib, r.influence_px, r.summary) for r in rows]
+        cells = [(r.name, r.digest[:19], r.size_kib, r.influence_px, _short(r)) for r in rows]
         table("Models", ("name", "digest", "KiB", "influence px", "trained on"), cells)
+        out.print("All that is known of one: [bold]groundshift models --card NAME[/]")
+
+
+def _short(row: ModelRow) -> str:
+    return shorten(row.summary, 60, placeholder=" ...")

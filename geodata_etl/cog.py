@@ -28,6 +28,9 @@ Holds two rows of 512 px blocks of a 10980 px wide raster with six uint16 bands 
 source and of the target.
 """
 
+_COPY_CACHE_BYTES: Final = 96 << 20
+"""The cache while the COG is made from the plain file: one row of its blocks and a bit."""
+
 Block = tuple[Window, NDArray[Any]]
 """A window of the grid and its pixels, shape [count, rows, columns] (or [rows, columns])."""
 
@@ -127,7 +130,8 @@ def cog_writer(
                 target.write(_three_axes(pixels, dtype), window=window)
 
             yield write
-        copy_raster(plain, done, driver="COG", **_cog_options(resampling))
+        with gdal_env(GDAL_CACHEMAX=_COPY_CACHE_BYTES):
+            copy_raster(plain, done, driver="COG", **_cog_options(resampling))
         plain.unlink()
         done.replace(path)
 
@@ -152,7 +156,7 @@ def _profile(grid: Grid, *, dtype: str, count: int, nodata: float | None) -> dic
         "tiled": True,
         "blockxsize": BLOCK_PX,
         "blockysize": BLOCK_PX,
-        "interleave": "pixel",
+        "interleave": "band",
         "sparse_ok": True,  # what no block covers reads as nodata
         "bigtiff": "if_safer",
     }

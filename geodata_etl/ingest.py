@@ -36,7 +36,7 @@ from geodata_etl.warp import lazy_stack
 _CHUNK_PX: Final = (BLOCK_PX, 4 * BLOCK_PX)
 """Rows and columns computed at a time: 12.6 MB of stack, one row of blocks, so that a source in
 full-width strips is decoded once."""
-_AT_ONCE: Final = 4
+_AT_ONCE: Final = 2
 """Chunks in memory, whatever the scene's size."""
 _FAR_PX: Final = 10.0
 """`max_shift_px` where a caller gives none: 100 m, several times what any product promises."""

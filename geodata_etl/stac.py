@@ -83,10 +83,15 @@ def scene_item(
             "groundshift:digest": ingested.digest,
             **(properties or {}),
         },
-        stac_extensions=[extension_uri(name) for name in sorted(_EXTENSIONS)],
+        stac_extensions=[extension_uri(name) for name in _extensions(scene)],
     )
     item.add_asset("scene", _asset(ingested, href))
     return item
+
+
+def _extensions(scene: Scene) -> list[str]:
+    """An extension is named where its fields are: `processing` needs a level."""
+    return [name for name in sorted(_EXTENSIONS) if scene.level or name != "processing"]
 
 
 def projection_properties(grid: Grid) -> dict[str, Any]:

@@ -16,18 +16,25 @@ _MIN_AGE: Final = timedelta(hours=12)
 
 
 class Skip(StrEnum):
-    """Why a scene was not compared; each reason has a test."""
+    """Why a scene was not compared; each reason has a test.
+
+    Below each value, a sentence with what was found and then what helps: the documentation's table
+    is made of them.
+    """
 
     NO_BASELINE = "no_baseline"
-    """No earlier scene of the site."""
+    """No earlier scene of the site. Submit one; it may come later than this one."""
     LOW_OVERLAP = "low_overlap"
-    """Earlier scenes exist, but none shares enough valid ground."""
+    """Earlier scenes exist, but none shares enough valid ground. Submit one that does, or lower
+    `GROUNDSHIFT_MIN_OVERLAP_FRACTION`."""
     OUT_OF_SEASON = "out_of_season"
-    """The scenes that overlap are all too far away in the year."""
+    """The scenes that overlap are all too far away in the year. Raise
+    `GROUNDSHIFT_SEASON_MAX_DAYS`, or wait for a scene of the season."""
     TOO_LITTLE_DATA = "too_little_data"
-    """The scene itself holds too few valid pixels."""
+    """The scene itself holds too few valid pixels. Nothing to do; the next scene will tell."""
     MISALIGNED = "misaligned"
-    """The windows of the shift measurement disagree by more than a pair may bear."""
+    """The windows of the shift measurement disagree by more than a pair may bear. Correct the
+    scene's georeference, or raise `GROUNDSHIFT_MAX_SHIFT_SPREAD_PX`."""
 
 
 @dataclass(frozen=True)

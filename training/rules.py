@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.ndimage import binary_opening
+from scipy.ndimage import binary_opening, uniform_filter
 
 from geodata_etl.bands import Cover
 from training.realdata import Pair
@@ -29,6 +29,26 @@ def cover_labels(pair: Pair) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
         label[~pair.valid] = IGNORE
         labels.append(label)
     return labels[0], labels[1]
+
+
+def suspected(pair: Pair, score: NDArray[np.float32], threshold: float) -> NDArray[np.bool_]:
+    """[H,W] pixels that probably were built on, cleared or rebuilt: pseudo-labels.
+
+    Strong classical change of the neighbourhood (`score` over `threshold`) on ground that is bare
+    or built at both dates, or rough once its leaves are gone: not a field, not a tree in autumn.
+    """
+    before, after = as_reflectance(pair.before), as_reflectance(pair.after)
+    one, two = indices(before), indices(after)
+    open_twice = (np.maximum(one.ndvi, two.ndvi) < 0.3) & (
+        np.maximum(one.texture, two.texture) > 0.07  # else a field in two states of tillage
+    )
+    barer, greener = np.minimum(one.ndvi, two.ndvi), np.maximum(one.ndvi, two.ndvi)
+    rough = np.where(one.ndvi < two.ndvi, one.texture, two.texture) > 0.12
+    cleared = (barer < 0.2) & (greener > 0.35) & rough
+    wet = np.minimum(one.mndwi, two.mndwi) > 0
+    probable = (open_twice | cleared) & ~wet & ~cropland(pair) & pair.valid
+    marked: NDArray[np.bool_] = probable & (uniform_filter(score, 3) > threshold)
+    return marked
 
 
 def _built(i: Indices) -> NDArray[np.bool_]:

@@ -11,15 +11,19 @@ from numpy.typing import NDArray
 
 from geodata_etl.bands import CLOUD_BANDS, Cloud, Cover
 from training import clouds, nuisance, pastes
-from training.classical import fused_rank
+from training.classical import cva, fused_rank
 from training.corpus import SimPair
 from training.realdata import UNLABELLED, Pair, read_pair
-from training.rules import IGNORE, cover_labels, cropland
+from training.rules import IGNORE, cover_labels, cropland, suspected
 from training.spectra import as_reflectance, as_stack
 
 Arrays = dict[str, NDArray[np.generic]]
 _RARE = 2.5
 """Weight of a pixel of a class that is seldom seen."""
+_BURNT = 10.0
+"""Weight of burnt ground, the rarest of all."""
+_SUSPECTED = 0.96
+"""Quantile of the pooled change-vector length over which a pixel may be a pseudo-label."""
 _DOUBTFUL = 0.94
 """Rank of the fused classical score from which an unlabelled real pixel is left out."""
 
@@ -33,19 +37,27 @@ class Background:
     built: NDArray[np.bool_]
     doubtful: NDArray[np.bool_]
     """Pixels that may have really changed."""
+    suspected: NDArray[np.bool_]
+    """Pixels that probably have: pseudo-labels."""
 
 
 def backgrounds(data: Path) -> list[Background]:
     """The ten unlabelled pairs of the development data."""
-    return [_background(read_pair(data / "oscd_unlabelled" / name)) for name in UNLABELLED]
+    pairs = [read_pair(data / "oscd_unlabelled" / name) for name in UNLABELLED]
+    # One threshold for all pairs, so that a quiet pair may hold nothing.
+    scores = [cva(pair.before, pair.after, pair.valid) for pair in pairs]
+    pooled = np.concatenate([s[p.valid] for s, p in zip(scores, pairs, strict=True)])
+    threshold = float(np.quantile(pooled, _SUSPECTED))
+    return [_background(p, s, threshold) for p, s in zip(pairs, scores, strict=True)]
 
 
-def _background(pair: Pair) -> Background:
+def _background(pair: Pair, score: NDArray[np.float32], threshold: float) -> Background:
     covers = cover_labels(pair)
     built = (covers[0] == Cover.BUILT) | (covers[1] == Cover.BUILT)
     doubtful = fused_rank(pair.before, pair.after, pair.valid) > _DOUBTFUL
+    doubtful |= score > 0.7 * threshold
     doubtful &= ~cropland(pair)
-    return Background(pair, covers, built, doubtful)
+    return Background(pair, covers, built, doubtful, suspected(pair, score, threshold))
 
 
 def _window(rng: np.random.Generator, shape: tuple[int, ...], size: int) -> tuple[slice, slice]:
@@ -155,23 +167,24 @@ class Source:
         r = nuisance.sensor_noise(rng, nuisance.light(rng, as_reflectance(stack)))
         known = seen & (label < len(Cover))
         target = np.where(known, label, 0).astype(np.uint8)
-        weight = known * np.where(target == Cover.BURNT, _RARE, 1)
+        weight = known * np.where(target == Cover.BURNT, _BURNT, 1)
         return {"image": as_stack(r, seen), "target": target, "weight": weight.astype(np.float32)}
 
     def _change_real(self, rng: np.random.Generator) -> Arrays:
         ground = self._real(rng)
         stacks = [ground.pair.before, ground.pair.after]
         at = _window(rng, ground.built.shape, self.size)
-        sure = ground.pair.valid[at] & ~ground.doubtful[at]
+        change = ground.suspected[at].copy()
+        sure = ground.pair.valid[at] & (change | ~ground.doubtful[at])
         if rng.random() < 0.15:  # one date against itself: every pixel is known not to change
             stacks = [stacks[int(rng.integers(2))]] * 2
+            change = np.zeros_like(change)
             sure = ground.pair.valid[at]
         other = self._built_window(rng, ground)
         sources = [pastes.crop(s, ground.built, *other, self.size) for s in stacks]
         dates = [as_reflectance(s[:, *at]).copy() for s in stacks]
-        change = np.zeros(sure.shape, bool)
-        if rng.random() < 0.6:
-            change = pastes.place(rng, dates, sources)
+        if rng.random() < 0.5:
+            change |= pastes.place(rng, dates, sources)
         before, after = nuisance.disturb(rng, *dates)
         if rng.random() < 0.3:
             before, after = after, before

@@ -5,11 +5,14 @@ from __future__ import annotations
 import asyncio
 import fcntl
 import logging
+import signal
+import socket
+import sys
 from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from http import HTTPStatus
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import httpx
 import uvicorn
@@ -25,7 +28,7 @@ from functions import reports, show
 from functions.app import intake_route
 from functions.commands.common import platform_settings
 from functions.local import Embedded, embedded
-from groundshift.errors import Conflict
+from groundshift.errors import Conflict, Misconfigured, Unavailable
 from groundshift.runs import MODEL_NAMES
 
 _READY_TIMEOUT_S: Final = 5.0
@@ -41,19 +44,58 @@ def up(
     roots: Sequence[Path] | None,
     hosts: Sequence[str] | None,
 ) -> None:
-    """Serve until SIGTERM or Ctrl-C. Raises Conflict where a platform runs on that folder."""
+    """Serve until SIGTERM or Ctrl-C; `port` 0: any free one.
+
+    Raises Conflict where a platform runs on that folder, Misconfigured where the port is taken.
+    """
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, _end)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s: %(message)s")
-    logging.getLogger("httpx").setLevel(logging.WARNING)
+    for chatty in ("httpx", "alembic"):
+        logging.getLogger(chatty).setLevel(logging.WARNING)
     settings = platform_settings(data_dir, roots, hosts)
-    with sole_owner(settings.data_dir), embedded(settings) as platform:
+    with (
+        sole_owner(settings.data_dir),
+        listening(host, port) as listener,  # before the models, which take seconds to load
+        embedded(settings) as platform,
+    ):
         places = (settings.data_dir, *settings.allowed_roots, *settings.allowed_hosts)
         show.err.print(
-            f"groundshift is up on http://{host}:{port}.\n"
+            f"groundshift is up on {_address(listener)}.\n"
             f"It reads scenes from {', '.join(map(str, places))}; allow more with --allow.",
             highlight=False,
             soft_wrap=True,
         )
-        uvicorn.run(create_app(platform), host=host, port=port, log_level="warning")
+        server = uvicorn.Server(uvicorn.Config(create_app(platform), log_level="warning"))
+        server.run(sockets=[listener])
+        if not server.started:
+            raise Unavailable("the platform did not start: the log above says why")
+
+
+def _end(*_: Any) -> None:
+    """End the process through its contexts, so that the model server ends with it."""
+    sys.exit(0)
+
+
+@contextmanager
+def listening(host: str, port: int) -> Iterator[socket.socket]:
+    """A socket that listens there. Raises Misconfigured where the address cannot be had."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    try:
+        listener = socket.create_server((host, port), family=family)
+    except OSError as error:
+        why = str(error.strerror).partition(" (while")[0]  # the address stands in front already
+        raise Misconfigured(
+            f"cannot listen on {host} port {port} ({why}): give another with --host and --port; "
+            "--port 0 takes any free one"
+        ) from error
+    with listener:
+        yield listener
+
+
+def _address(listener: socket.socket) -> str:
+    host, port = listener.getsockname()[:2]
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
 
 def create_app(platform: Embedded) -> Starlette:

@@ -45,7 +45,7 @@ def scene_file(facts: Facts, placed: Placed) -> SceneFile:
             f"{facts.href!r} has a rotated transform {tuple(transform)[:6]}: warp it to a "
             "north-up grid first (gdalwarp)",
         )
-    gsd = _gsd(crs, transform, facts.shape)
+    gsd = _gsd(facts, crs, transform)
     _checked_size(facts, gsd)
     return SceneFile(
         path=facts.path,
@@ -167,13 +167,8 @@ def _outline(file: SceneFile) -> BaseGeometry:
     rows, cols = file.shape
     box = shapely.box(0, 0, cols, rows)
     ring = shapely.segmentize(box, max(rows, cols) / 20)  # edges bend between CRSs
-    xs, ys = _apply(file.transform, shapely.get_coordinates(ring))
-    lon, lat = Transformer.from_crs(file.crs, "EPSG:4326", always_xy=True).transform(xs, ys)
-    if not np.isfinite([lon, lat]).all() or np.abs(lat).max() > 90:
-        raise SceneRefused(
-            Refusal.CONTRADICTION,
-            f"{file.href!r} lies outside the area of its CRS {file.crs}: correct its georeference",
-        )
+    points = shapely.get_coordinates(ring)
+    lon, lat = _lonlat(file.href, file.crs, file.transform, points)
     if np.ptp(lon) > 180 or np.abs(lon).max() > 180:
         raise SceneRefused(
             Refusal.ANTIMERIDIAN,
@@ -189,14 +184,26 @@ def _apply(transform: Affine, points: NDArray[Any]) -> tuple[NDArray[Any], NDArr
     return a * cols + b * rows + c, d * cols + e * rows + f
 
 
-def _gsd(crs: CRS, transform: Affine, shape: tuple[int, int]) -> float:
-    """Square root of the middle pixel's area on the ground, metres; infinite off the Earth."""
-    row, col = shape[0] / 2, shape[1] / 2
-    corners = np.add([(0, 0), (1, 0), (1, 1), (0, 1)], (col, row))
-    xs, ys = _apply(transform, corners)
+def _gsd(facts: Facts, crs: CRS, transform: Affine) -> float:
+    """Square root of the middle pixel's area on the ground, metres."""
+    middle = (facts.shape[1] / 2, facts.shape[0] / 2)
+    corners = np.add([(0, 0), (1, 0), (1, 1), (0, 1)], middle)
+    lon, lat = _lonlat(facts.href, _code(crs), transform, corners)
+    return math.sqrt(abs(Geod(ellps="WGS84").polygon_area_perimeter(lon, lat)[0]))
+
+
+def _lonlat(
+    href: str, crs: str, transform: Affine, points: NDArray[Any]
+) -> tuple[NDArray[Any], NDArray[Any]]:
+    """Longitudes and latitudes of (column, row) points."""
+    xs, ys = _apply(transform, points)
     lon, lat = Transformer.from_crs(crs, "EPSG:4326", always_xy=True).transform(xs, ys)
-    area = abs(Geod(ellps="WGS84").polygon_area_perimeter(lon, lat)[0])
-    return math.sqrt(area) if math.isfinite(area) else math.inf
+    if not np.isfinite([lon, lat]).all() or np.abs(lat).max() > 90:
+        raise SceneRefused(
+            Refusal.CONTRADICTION,
+            f"{href!r} lies outside the area of its CRS {crs}: correct its georeference",
+        )
+    return lon, lat
 
 
 def _code(crs: CRS) -> str:

@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 
 import pystac
 from affine import Affine
-from pystac.errors import STACError
+from pystac.errors import STACError, STACTypeError
 
 from geodata_etl.errors import Refusal, SceneRefused
 from geodata_etl.hrefs import Access, is_http
@@ -75,7 +75,7 @@ def _parse(path: Path, source: str) -> pystac.Item:
     try:
         data = json.loads(path.read_bytes())
         item = pystac.Item.from_dict(data, migrate=False, preserve_dict=False)
-    except (ValueError, KeyError, TypeError, AttributeError, STACError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, STACError, STACTypeError) as error:
         raise SceneRefused(
             Refusal.NOT_AN_ITEM,
             f"{source!r} is no STAC Item ({error!r}): give an Item, a GeoTIFF or a folder",

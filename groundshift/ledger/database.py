@@ -26,9 +26,10 @@ from sqlalchemy import (
 from sqlalchemy.dialects.postgresql import insert as pg_insert
 from sqlalchemy.dialects.sqlite import insert as sqlite_insert
 from sqlalchemy.engine import make_url
+from sqlalchemy.exc import DatabaseError, OperationalError
 
 from groundshift.clock import Clock, SystemClock
-from groundshift.errors import Misconfigured
+from groundshift.errors import Misconfigured, Unavailable
 from groundshift.events import Event, EventData, new_event
 from groundshift.ledger import tables
 from groundshift.ledger.migrate import upgrade
@@ -162,10 +163,18 @@ class Ledger:
 
         `url` is a SQLAlchemy address, of SQLite with a file, or of PostgreSQL; `timeout_s` the
         longest wait for SQLite's write lock. Raises Misconfigured for any other database, or
-        one that a newer groundshift made.
+        one that a newer groundshift made; Unavailable where the database does not answer.
         """
         engine = _engine(url, timeout_s)
-        upgrade(engine)
+        try:
+            upgrade(engine)
+        except DatabaseError as error:
+            engine.dispose()
+            kind = Unavailable if isinstance(error, OperationalError) else Misconfigured
+            raise kind(
+                f"the ledger {engine.url.render_as_string()!r} cannot be read ({error.orig}): "
+                "check that this is its address, and that it can be reached"
+            ) from error
         return cls(engine, clock=clock or SystemClock(), tenant=tenant, actor=actor)
 
     @contextmanager

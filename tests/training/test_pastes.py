@@ -42,7 +42,7 @@ def test_clouds_brighten_and_shadows_darken(seed):
     if (mask == Cloud.CLOUD).any():
         assert clouded[0][mask == Cloud.CLOUD].mean() > 0.12
     if (mask == Cloud.SHADOW).any():
-        assert clouded[3][mask == Cloud.SHADOW].mean() < 0.12
+        assert clouded[3][mask == Cloud.SHADOW].mean() < 0.13  # a veil below "thin" may lie on it
 
 
 def test_rules_know_meadow_and_lake_and_are_unsure_of_the_rest():
