@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 PACKAGES := geodata_etl groundshift functions training
 
-.PHONY: demo test test-slow test-training lint check lock clean help
+.PHONY: demo docs test test-slow test-training lint check lock clean help
 
 help:            ## this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 18
@@ -27,6 +27,9 @@ lint: $(VENV)/.dev       ## format, lint, types, import rules
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+docs: $(VENV)/.core      ## renew the generated tables in README.md and docs/
+	$(BIN)/python -m functions.docs
 
 check: lint test         ## exactly what CI runs
 

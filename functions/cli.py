@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
+from datetime import UTC, datetime
 from enum import StrEnum
 from importlib.metadata import entry_points
 from pathlib import Path
@@ -21,6 +22,7 @@ from groundshift.errors import GroundshiftError, SceneRefused
 DONE: Final = 0
 INPUT_REFUSED: Final = 3
 PLATFORM_ERROR: Final = 4
+_DATES: Final = ["%Y-%m-%d", "%Y-%m-%dT%H:%M:%S"]
 _MOST_DATES: Final = 146
 """Scenes that fit into the simulator's two years, one every five days."""
 
@@ -194,13 +196,20 @@ def submit(
         float | None, typer.Option(help="Reflectance = value x scale + offset.")
     ] = None,
     offset: Annotated[float | None, typer.Option(help="See --scale.")] = None,
+    date: Annotated[
+        datetime | None,
+        typer.Option(help="When a scene that does not say so was acquired, UTC.", formats=_DATES),
+    ] = None,
     json: Json = False,
 ) -> None:
     """Announce scenes, in this order, to a platform that runs (`up`) or will (`work`)."""
     from functions.commands import submit as command
 
     names = tuple(bands.split(",")) if bands else None
-    options = {"bands": names, "scale": scale, "offset": offset}
+    if date and len(scenes) > 1:
+        raise typer.BadParameter("it goes with one scene at a time", param_hint="--date")
+    acquired = date.replace(tzinfo=UTC) if date else None
+    options = {"bands": names, "scale": scale, "offset": offset, "acquired": acquired}
     show.submitted(command.submit(scenes, data_dir=data, url=url, options=options), as_json=json)
 
 
@@ -301,6 +310,35 @@ def serve_models(context: typer.Context) -> None:
     from groundshift.serving.main import main as serve
 
     serve(context.args)
+
+
+@app.command()
+def serve(
+    stage: Annotated[
+        str, typer.Argument(help="ingest, plan, detect, assemble, track or dead-letter.")
+    ],
+    host: Annotated[str, typer.Option(help="Address to listen on.")] = "0.0.0.0",  # noqa: S104 a pod's only door
+    port: Annotated[int, typer.Option(help="Port of the CloudEvents.")] = 8080,
+) -> None:
+    """Serve one stage: what each Knative Service of knative/base runs."""
+    from functions.commands import serve as command
+
+    command.serve(stage, host=host, port=port)
+
+
+@app.command()
+def replay(
+    event: Annotated[str | None, typer.Option(help="Only the event of this id.")] = None,
+    trigger: Annotated[str | None, typer.Option(help="Only what this Trigger gave up.")] = None,
+    only_list: Annotated[bool, typer.Option("--list", help="Show, and change nothing.")] = False,
+    data: DataDir = None,
+    json: Json = False,
+) -> None:
+    """Try dead letters again: events that were given up, each with its reason."""
+    from functions.commands import replay as command
+
+    letters = command.replay(data_dir=data, event_id=event, trigger=trigger, only_list=only_list)
+    show.dead_letters(letters, replayed=not only_list, as_json=json)
 
 
 def _ledger(data: Path | None):  # type: ignore[no-untyped-def]

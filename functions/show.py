@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from functions.commands.simulate import Simulated
     from functions.commands.submit import Submitted
     from functions.reports import Gap
+    from groundshift.ledger import DeadLetter
 
 out: Final = Console()
 err: Final = Console(stderr=True)
@@ -137,13 +138,29 @@ def demo(report: DemoReport, *, as_json: bool) -> None:
     if as_json:
         document(report.as_dict())
         return
-    table("Scenes", ("scene", "outcome", "reason", "shift px", "clear"), report.scenes)
+    table("Scenes", ("scene", "outcome", "reason", "shift px", "valid"), report.scenes)
     table("Changes and alerts", ("change", "changes", "alerts", "confirmed"), report.by_class)
     table("Ground of the last run", ("state", "km2"), report.areas)
     table("Against the known truth", ("measure", "value"), report.scores)
     table("Time", ("stage", "seconds", "share"), report.stages)
     out.print(f"{report.mpx_per_s:.2f} Mpx/s through every stage, {report.wall_s:.0f} s in all.")
     out.print(f"Open the map: [bold]{escape(str(report.map_path))}[/]", soft_wrap=True)
+
+
+def dead_letters(letters: Sequence[DeadLetter], *, replayed: bool, as_json: bool) -> None:
+    """What was given up, and whether it is tried again."""
+    rows = [
+        (one.trigger, one.event.word, one.event.subject, one.attempts, one.reason)
+        for one in letters
+    ]
+    columns = ("trigger", "event", "subject", "attempts", "reason")
+    if as_json:
+        found = [dict(zip(columns, row, strict=True)) for row in rows]
+        document({"replayed": replayed, "dead_letters": found})
+    elif not rows:
+        out.print("No dead letters.")
+    else:
+        table("Tried again" if replayed else "Dead letters", columns, rows)
 
 
 def submitted(found: Sequence[Submitted], *, as_json: bool) -> None:

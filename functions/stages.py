@@ -74,7 +74,7 @@ TABLE: Final[Mapping[str, Stage]] = MappingProxyType(
             _stage(
                 "assemble",
                 "block.done",
-                "run.done",
+                "run.done scene.skipped",
                 "mosaic the blocks, draw the polygons, write the products",
             ),
             _stage(

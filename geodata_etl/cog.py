@@ -156,7 +156,7 @@ def _profile(grid: Grid, *, dtype: str, count: int, nodata: float | None) -> dic
         "tiled": True,
         "blockxsize": BLOCK_PX,
         "blockysize": BLOCK_PX,
-        "interleave": "band",
+        "interleave": "band",  # the copy reads band by band: others would be read over and over
         "sparse_ok": True,  # what no block covers reads as nodata
         "bigtiff": "if_safer",
     }

@@ -33,8 +33,8 @@ from geodata_etl.scenes import MIN_EDGE_PX, Scene, SceneFile
 from geodata_etl.stac import grid_outline
 from geodata_etl.warp import lazy_stack
 
-_CHUNK_PX: Final = (BLOCK_PX, 4 * BLOCK_PX)
-"""Rows and columns computed at a time: 12.6 MB of stack, one row of blocks, so that a source in
+_CHUNK_PX: Final = (BLOCK_PX, 2 * BLOCK_PX)
+"""Rows and columns computed at a time: 6.3 MB of stack, one row of blocks, so that a source in
 full-width strips is decoded once."""
 _AT_ONCE: Final = 2
 """Chunks in memory, whatever the scene's size."""

@@ -317,7 +317,8 @@ def _valid(band: SceneBand, raw: NDArray[Any]) -> NDArray[np.bool_]:
             raise SceneRefused(
                 Refusal.UNDECLARED_NAN,
                 f"band {band.source} of {band.file.href!r} holds NaN, but its nodata is "
-                f"{band.nodata}: declare NaN as nodata, or fill it",
+                f"{'not declared' if band.nodata is None else band.nodata}: declare NaN as nodata, "
+                "or fill it",
             )
         return _differs(raw, band.nodata)
     return ~nan
@@ -348,6 +349,6 @@ class _Reader:
         try:
             with lock, gdal_env():
                 pixels: NDArray[Any] = manager.acquire().read(list(indexes), window=window)
-        except RasterioError as error:
+        except (RasterioError, OSError) as error:
             raise unreadable(file.href, error) from error
         return pixels

@@ -160,10 +160,7 @@ class SceneArrived(EventData):
     scale: Annotated[FiniteFloat, Field(gt=0)] | None = None
     """Reflectance = stored value x scale + offset."""
     offset: FiniteFloat | None = None
-    nodata: FiniteFloat | None = None
-    """Stored value that means nodata."""
     acquired: Time | None = None
-    sensor: Name | None = None
 
 
 class SceneReady(EventData):
@@ -290,9 +287,9 @@ EVENTS: Final[Mapping[str, EventKind]] = MappingProxyType(
         event_type(kind.word): kind
         for kind in (
             EventKind(SceneArrived, "outside", "the href, or any id of the producer's"),
-            EventKind(SceneReady, "ingest", "scene id"),
+            EventKind(SceneReady, "ingest, detect", "scene id"),
             EventKind(SceneRefused, "ingest", "arrival id"),
-            EventKind(SceneSkipped, "plan", "scene id"),
+            EventKind(SceneSkipped, "plan, assemble", "scene id"),
             EventKind(BlockReady, "plan", "run id/block"),
             EventKind(BlockDone, "detect", "run id/block"),
             EventKind(RunDone, "assemble", "run id"),

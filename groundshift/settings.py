@@ -7,7 +7,7 @@ are JSON there (``GROUNDSHIFT_ALLOWED_HOSTS=["example.org"]``).
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated
 
 import platformdirs
 from pydantic import Field
@@ -36,7 +36,7 @@ class Settings(BaseSettings):
         description="SQLAlchemy address of the ledger; empty: SQLite in the data folder",
     )
     object_root: str = Field(
-        default="", description="Folder or s3:// address of the objects; empty: in the data folder"
+        default="", description="Folder of the objects; empty: in the data folder"
     )
     model_dir: Path | None = Field(
         default=None, description="Model store to serve; empty: the models inside the package"
@@ -75,13 +75,9 @@ class Settings(BaseSettings):
         default=1.0,
         description="Largest disagreement of the shift's windows in a pair, pixels of 10 m",
     )
-    gdal_cache_mb: Count = Field(default=256, description="GDAL block cache per process, MiB")
 
     # Plan
     baseline_size: Count = Field(default=3, description="Most scenes in a baseline")
-    baseline_max_age_days: Count = Field(
-        default=1100, description="Oldest scene in a baseline, days before the compared one"
-    )
     season_max_days: Count = Field(
         default=183, description="Largest distance in the year of compared scenes, days; 183: any"
     )
@@ -100,9 +96,6 @@ class Settings(BaseSettings):
         default=4, description="Most requests at the model server at once, per process"
     )
     infer_timeout_s: Positive = Field(default=120.0, description="Longest wait for one inference")
-    clear_classes: tuple[Literal["clear", "cloud", "thin", "shadow"], ...] = Field(
-        default=("clear",), description="Cloud-mask classes that count as observed"
-    )
     cloud_buffer_px: Annotated[int, Field(ge=0)] = Field(
         default=3, description="Growth of what the cloud mask hides, pixels of 10 m"
     )
@@ -113,14 +106,9 @@ class Settings(BaseSettings):
         default=20, description="Minimum mapping unit, pixels of 10 m (100 m2 each)"
     )
 
-    # Track
-    match_overlap_fraction: Fraction = Field(
-        default=0.2, description="Overlap, of the smaller polygon, that makes two changes one alert"
-    )
-
     # Events
     dispatch_concurrency: Count = Field(
-        default=4, description="Most deliveries of one Trigger at once, embedded"
+        default=2, description="Most deliveries of one Trigger at once, embedded"
     )
     dispatch_batch: Count = Field(default=64, description="Most outbox events taken in one go")
     dispatch_poll_s: Positive = Field(
@@ -146,7 +134,7 @@ class Settings(BaseSettings):
 
     @property
     def objects(self) -> str:
-        """Folder or address of the object store."""
+        """Folder of the object store."""
         return self.object_root or str(self.data_dir / "objects")
 
     @property

@@ -116,7 +116,8 @@ def _folder(data_dir: Path | None, out: Path) -> Iterator[Path]:
 
 
 def _settings(hrefs: Sequence[str], folder: Path, options: Options) -> Settings:
-    hosts = {urlsplit(href).netloc for href in hrefs if "://" in href}
+    named = {urlsplit(href).netloc for href in hrefs if "://" in href}
+    hosts = named | set(settings_of(folder).allowed_hosts)
     return settings_of(
         folder,
         allowed_roots=roots_of(hrefs),
@@ -129,7 +130,15 @@ def _settings(hrefs: Sequence[str], folder: Path, options: Options) -> Settings:
 
 
 def _open(href: str, options: Options, access: Access) -> Scene:
-    return open_scene(href, access=access, **options.of_scene)
+    try:
+        return open_scene(href, access=access, **options.of_scene)
+    except SceneRefused as refused:
+        raise SceneRefused(refused.reason, _about(href, str(refused))) from refused
+
+
+def _about(href: str, message: str) -> str:
+    """A message that says which of several scenes it is about."""
+    return message if href in message else f"{href}: {message}"
 
 
 def _require_order(sources: Sequence[Scene]) -> None:
@@ -179,7 +188,7 @@ def _run_of(arrivals: Sequence[str], platform: Embedded) -> Run:
                 select(tables.arrivals).where(tables.arrivals.c.id == arrival)
             ).one()
             if row.state == "refused":
-                raise SceneRefused(Refusal(row.reason), f"{row.href}: {row.message}")
+                raise SceneRefused(Refusal(row.reason), _about(row.href, row.message))
             if row.state != "ready":
                 raise GroundshiftError(f"{row.href} was not read: {row.message}")
         table = tables.scenes

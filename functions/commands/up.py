@@ -112,7 +112,9 @@ def create_app(platform: Embedded) -> Starlette:
         await task
 
     async def metrics(_: Request) -> Response:
-        return Response(generate_latest(platform.metrics.registry), media_type=CONTENT_TYPE_LATEST)
+        ours = generate_latest(platform.metrics.registry)
+        theirs = await to_thread.run_sync(_model_metrics, platform)
+        return Response(ours + theirs, media_type=CONTENT_TYPE_LATEST)
 
     async def healthz(_: Request) -> Response:
         return PlainTextResponse("ok")
@@ -166,6 +168,17 @@ def _readiness(platform: Embedded) -> Response:
             missing.append(f"model {name}: {error}")
     status = HTTPStatus.SERVICE_UNAVAILABLE if missing else HTTPStatus.OK
     return JSONResponse({"ready": not missing, "missing": missing}, status_code=status)
+
+
+def _model_metrics(platform: Embedded) -> bytes:
+    """The model server's metrics; nothing while it does not answer (then /readyz says so)."""
+    try:
+        answer = httpx.get(
+            f"{_models_url(platform)}/metrics", timeout=_READY_TIMEOUT_S, trust_env=False
+        )
+        return answer.raise_for_status().content
+    except httpx.HTTPError:
+        return b""
 
 
 def _models_url(platform: Embedded) -> str:

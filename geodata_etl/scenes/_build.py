@@ -23,8 +23,8 @@ def build(found: Found, *, access: Access, caller: Declared, date: datetime | No
     if acquired is None:
         raise SceneRefused(
             Refusal.NO_DATE,
-            f"{found.source!r} does not say when it was acquired: give --date, or an ACQUISITION "
-            "tag, or one YYYYMMDD in its name",
+            f"{found.source!r} does not say when it was acquired: put one YYYYMMDD into its name, "
+            "an ACQUISITION tag into the file, or `acquired` into the event that announces it",
         )
     files = Files(access, found.base)
     chosen = _choose(found)

@@ -48,4 +48,3 @@ def add_observations(tx: Tx, values: Mapping[tuple[str, str], Any]) -> None:
     for (digest, run_id), value in values.items():
         row = {"geometry_digest": digest, "run_id": run_id, "value": value}
         tx.insert_new(tables.observations, row)
-

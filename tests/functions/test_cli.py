@@ -15,6 +15,7 @@ import rasterio
 
 from functions import cli
 from functions.commands.up import listening, sole_owner
+from groundshift import keys
 from groundshift.serving.testing import write_test_models
 
 
@@ -101,7 +102,7 @@ def test_the_command_alone_shows_the_two_ways_in(run: Run) -> None:
         (("nonsense",), "No such command 'nonsense'"),
         (("detect",), "Missing argument"),
         (("detect", "only.tif", "--out", "x"), "name at least two scenes: BEFORE... AFTER"),
-        (("detect", "a.tif", "b.tif", "--out", "x", "--threshold", "7"), "0.01<=x<=1.0"),
+        (("detect", "a.tif", "b.tif", "--out", "x", "--threshold", "7"), "less than or equal to 1"),
         (("simulate", "--out", "x", "--site", "255"), "255 is odd"),
         (("simulate", "--out", "x", "--site", "64"), "greater than or equal to 128"),
         (("simulate", "--out", "x", "--dates", "500"), "less than or equal to 146"),
@@ -110,6 +111,8 @@ def test_the_command_alone_shows_the_two_ways_in(run: Run) -> None:
         (("alerts", "--to-class", "lava"), "there are water, tree"),
         (("models", "--card", "oracle"), "there are change-classifier, cloud-mask, segmenter"),
         (("up", "--port", "70000"), "65535"),
+        (("submit", "a.tif", "--date", "June"), "does not match the formats '%Y-%m-%d'"),
+        (("submit", "a.tif", "b.tif", "--date", "2024-06-01"), "one scene at a time"),
     ],
 )
 def test_bad_usage_ends_with_2_and_names_what_is_taken(
@@ -204,7 +207,7 @@ def test_a_platform_that_does_not_answer_is_named(run: Run) -> None:
 
 def test_what_was_announced_is_pending_until_it_is_handled(run: Run, tmp_path: Path) -> None:
     href = str(tmp_path / "scene.json")
-    said = run("submit", href, "--json")
+    said = run("submit", href, "--date", "2024-06-01", "--scale", "1e-4", "--json")
     assert said.code == 0
     (announced,) = said.json
     assert announced["href"] == href
@@ -253,6 +256,24 @@ def test_the_same_seed_gives_the_same_scenes(run: Run, tmp_path: Path) -> None:
     one, two = ({p.name: p.read_bytes() for p in f.rglob("*.tif")} for f in folders)
     assert one == two
     assert one
+
+
+def test_detect_answers_in_json_and_leaves_every_product(
+    run: Run, model_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("GROUNDSHIFT_MODEL_DIR", str(model_dir))
+    made = run("simulate", "--site=256", "--dates=2", "--out", tmp_path / "site", "--json").json
+    pair = [scene["item"] for scene in made["scenes"]]
+    said = run("detect", *pair, "--out", tmp_path / "out", "--threshold", "0.4", "--json")
+    assert said.code == 0
+    found = said.json
+    record = json.loads((tmp_path / "out" / "run.json").read_text())
+    assert record["run_id"] == found["run_id"]
+    assert record["threshold"] == 0.4
+    assert {str(tmp_path / "out" / name) for name in keys.PRODUCTS} == set(found["files"].values())
+    assert {p.name for p in (tmp_path / "out").iterdir()} == set(keys.PRODUCTS)
+    km2 = [found["summary"][f"{kind}_km2"] for kind in ("changed", "unchanged", "not_observed")]
+    assert sum(km2) == pytest.approx(2.56**2, rel=0.01)
 
 
 # ---- models, doctor

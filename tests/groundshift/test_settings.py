@@ -44,7 +44,7 @@ def test_the_default_models_are_the_packages_own():
         ("baseline_size", 0),
         ("max_event_bytes", 0),
         ("cloud_buffer_px", -1),
-        ("clear_classes", ["clean"]),
+        ("allowed_hosts", "not a list"),
         ("tenant", ""),
         ("thresold", 0.5),
     ],
