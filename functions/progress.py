@@ -6,12 +6,14 @@ from collections.abc import Callable, Iterable, Iterator, Sized
 from contextlib import contextmanager
 from typing import TypeVar
 
+from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-from functions import reports, show
+from functions import reports
 from functions.platform import Platform
 
 T = TypeVar("T")
+_screen = Console(stderr=True)
 
 
 def bars(*, quiet: bool) -> Progress:
@@ -21,8 +23,8 @@ def bars(*, quiet: bool) -> Progress:
         BarColumn(),
         MofNCompleteColumn(),
         TimeElapsedColumn(),
-        console=show.err,
-        disable=quiet or not show.err.is_terminal,
+        console=_screen,
+        disable=quiet or not _screen.is_terminal,
         transient=True,
     )
 

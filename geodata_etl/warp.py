@@ -338,7 +338,9 @@ class _Reader:
     def __init__(self, files: Sequence[SceneFile]) -> None:
         self._open = {
             file.path: (
-                CachingFileManager(open_raster, file.path, kwargs={"placed": file.placed}),
+                CachingFileManager(
+                    open_raster, file.path, mode="r", kwargs={"placed": file.placed}
+                ),
                 SerializableLock(),
             )
             for file in files

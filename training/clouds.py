@@ -10,8 +10,13 @@ from geodata_etl.bands import Cloud
 from training.noise import fractal
 
 Float = NDArray[np.float32]
-_THICK, _THIN = 0.5, 0.12
-"""Opacity from which a pixel counts as cloud, and as thin cloud."""
+UNSURE = 255
+"""Label of a veil that one person would call haze and another cloud."""
+_THICK = 0.5
+"""Opacity from which a pixel counts as cloud."""
+_THIN, _HAZE = 0.045, 0.02
+"""Light that a veil adds to the blue band: from the first on it is thin cloud, from the second on
+it is unsure."""
 _DARK = 0.25
 """Share of direct light lost from which a pixel counts as shadow."""
 
@@ -19,7 +24,7 @@ _DARK = 0.25
 def add_clouds(
     rng: np.random.Generator, ground: Float, margin: int = 32
 ) -> tuple[Float, NDArray[np.uint8]]:
-    """Clouds over `ground` [B,H,W]: (reflectance, bands.Cloud [H,W]).
+    """Clouds over `ground` [B,H,W]: (reflectance, bands.Cloud or UNSURE [H,W]).
 
     The cloud field is larger than the crop by `margin`, so that shadows also come from clouds that
     are not in it.
@@ -33,10 +38,12 @@ def add_clouds(
     dark = soft_shadow * rng.uniform(0.3, 0.65)
     alpha = opacity[inner]
     lit = ground * (1 - dark * _shadow_tint(len(ground)))
-    clouded = lit * (1 - alpha) + _tops(rng, alpha, len(ground)) * alpha
+    veil = _tops(rng, alpha, len(ground)) * alpha
+    clouded = lit * (1 - alpha) + veil
     mask = np.full((size, size), Cloud.CLEAR, np.uint8)
     mask[dark > _DARK] = Cloud.SHADOW
-    mask[alpha > _THIN] = Cloud.THIN
+    mask[(veil[0] > _HAZE) | (np.abs(dark - _DARK) < 0.08)] = UNSURE
+    mask[veil[0] > _THIN] = Cloud.THIN
     mask[alpha > _THICK] = Cloud.CLOUD
     return clouded.astype(np.float32), mask
 
@@ -56,7 +63,7 @@ def _opacity(rng: np.random.Generator, size: int) -> Float:
     field = fractal(rng, size, slope=rng.uniform(1.4, 2.2), longest=rng.uniform(0.2, 2.0))
     kind = rng.random()
     if kind < 0.3:  # overcast: nothing of the ground is left, or much of it
-        depth = rng.uniform(0.15, 1.1)
+        depth = rng.uniform(0.1, 0.5) if rng.random() < 0.5 else rng.uniform(0.5, 1.1)
         return _unit(depth * (1 + rng.uniform(0, 0.25) * field))
     cover = rng.uniform(-1.5, 1.0)
     if kind < 0.5:  # veil

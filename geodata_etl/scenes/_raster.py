@@ -73,11 +73,12 @@ class Facts:
         return sum(_itemsize(self.dtypes[index - 1]) for index in used)
 
 
-def open_raster(path: Path, *, placed: bool = True) -> Any:
+def open_raster(path: Path, *, placed: bool = True, mode: str = "r") -> Any:
     """A rasterio dataset, opened by an allowed driver only; call within `cog.gdal_env`.
 
     `placed`: whether the file is known to hold its own georeference. Only where it is not, the
-    process-wide warning filter is touched, which threads should not do.
+    process-wide warning filter is touched, which threads should not do. `mode` is always "r": file
+    managers pass it.
 
     Raises RasterioError where the file is none that the drivers can read.
     """
@@ -86,10 +87,10 @@ def open_raster(path: Path, *, placed: bool = True) -> Any:
     if head not in _MAGIC:
         raise RasterioIOError(f"it begins with {head!r}")
     if placed:
-        return rasterio.open(path, driver=_MAGIC[head])
+        return rasterio.open(path, mode, driver=_MAGIC[head])
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", NotGeoreferencedWarning)  # becomes NO_CRS, with a cure
-        return rasterio.open(path, driver=_MAGIC[head])
+        return rasterio.open(path, mode, driver=_MAGIC[head])
 
 
 def unreadable(href: str, error: Exception) -> SceneRefused:

@@ -26,7 +26,11 @@ _LONGEST_S = 14.0
 """Kills fall within so many seconds of a start; a whole run takes about as long."""
 
 
-@pytest.mark.parametrize("seed", range(2))
+_SLOW = [pytest.param(seed, marks=pytest.mark.slow) for seed in range(2, 22)]
+
+
+@pytest.mark.timeout(900)
+@pytest.mark.parametrize("seed", [0, 1, *_SLOW])
 def test_a_killed_platform_goes_on_where_it_was(
     seed: int,
     open_platform: Open,
@@ -36,43 +40,13 @@ def test_a_killed_platform_goes_on_where_it_was(
     undisturbed: dict[str, Any],
     tmp_path: Path,
 ) -> None:
-    _kill_and_compare(
-        seed, open_platform, announce_scenes, items, models_url, undisturbed, tmp_path
-    )
-
-
-@pytest.mark.slow
-@pytest.mark.timeout(900)
-@pytest.mark.parametrize("seed", range(2, 22))
-def test_twenty_more_seeds(
-    seed: int,
-    open_platform: Open,
-    announce_scenes: Callable[..., None],
-    items: list[Path],
-    models_url: str,
-    undisturbed: dict[str, Any],
-    tmp_path: Path,
-) -> None:
-    _kill_and_compare(
-        seed, open_platform, announce_scenes, items, models_url, undisturbed, tmp_path
-    )
-
-
-def _kill_and_compare(
-    seed: int,
-    open_platform: Open,
-    announce_scenes: Callable[..., None],
-    items: list[Path],
-    models_url: str,
-    undisturbed: dict[str, Any],
-    folder: Path,
-) -> None:
+    """Two seeds by default, twenty more with `make test-slow`."""
     rng = random.Random(seed)
-    with open_platform(folder) as platform:
+    with open_platform(tmp_path) as platform:
         announce_scenes(platform, items)
-    killed = sum(_start_and_kill(folder, items, models_url, rng) for _ in range(_KILLS))
+    killed = sum(_start_and_kill(tmp_path, items, models_url, rng) for _ in range(_KILLS))
     assert killed, f"seed {seed}: every kill came after the end; nothing was tested"
-    with open_platform(folder) as platform:
+    with open_platform(tmp_path) as platform:
         platform.work(timeout_s=250)
         assert canonical_state(platform.platform.ledger, platform.platform.store) == undisturbed
 

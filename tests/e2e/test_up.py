@@ -29,6 +29,7 @@ Open = Callable[..., AbstractContextManager[Embedded]]
 
 STRUCTURED: Final = "application/cloudevents+json"
 ARRIVED: Final = "io.groundshift.scene.arrived.v1"
+START: Final = datetime(2024, 5, 1, 10, 30, tzinfo=UTC)
 _LONGEST_S: Final = 120.0
 """Longest wait for anything; a machine that is slow is not wrong."""
 
@@ -95,10 +96,6 @@ def arrived(**changes: Any) -> dict[str, Any]:
     return {**event, "data": {"href": "/nowhere/scene.json"}, **changes}
 
 
-def undated() -> datetime:
-    return datetime(2024, 6, 1, tzinfo=UTC)
-
-
 def post(up: Up, body: bytes | str, media: str, **headers: str) -> httpx.Response:
     return up.http.post("/events", content=body, headers={"content-type": media, **headers})
 
@@ -128,7 +125,9 @@ def test_a_binary_event_is_taken(up: Up) -> None:
         (json.dumps(arrived(data={"href": ""})), STRUCTURED, 400, "href"),
         (json.dumps(arrived(type="com.example.x")), STRUCTURED, 422, "com.example.x"),
         (
-            json.dumps(arrived(type="io.groundshift.run.done.v1", data={"run_id": "r"})),
+            json.dumps(
+                arrived(type="io.groundshift.run.done.v1", data={"run_id": "r", "site_id": "s"})
+            ),
             STRUCTURED,
             422,
             "this platform's own",
@@ -137,7 +136,9 @@ def test_a_binary_event_is_taken(up: Up) -> None:
         (json.dumps([arrived()]), STRUCTURED, 400, "a CloudEvent is an object"),
         (b"x" * (10 << 20), STRUCTURED, 413, "at most 1048576"),
     ],
-    ids=lambda value: str(value)[:30],
+    ids=(
+        "text,json,cut off,other specversion,no href,unknown type,own type,batch,list,10 MB"
+    ).split(","),
 )
 def test_what_is_no_event_is_refused_with_the_reason(
     up: Up, body: bytes | str, media: str, status: int, why: str
@@ -218,7 +219,7 @@ def test_scenes_over_http_and_sigkill_end_where_an_undisturbed_platform_does(
         submit([str(item) for item in items[:2]], data_dir=None, url=url, options={})
         for item in items[2:]:
             data = SceneArrived(href=str(item))
-            event = new_event(data, source="test", subject=str(item), time=undated())
+            event = new_event(data, source="test", subject=str(item), time=START)
             headers, body = encode(event, mode="structured")
             assert post(first, body, headers["content-type"]).status_code == 202
         until(lambda: first.status()["runs"], first)

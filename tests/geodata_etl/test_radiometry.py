@@ -7,11 +7,12 @@ from geodata_etl.errors import Refusal, SceneRefused
 from geodata_etl.radiometry import Calibration, Declared, Product, calibrate, harmonise
 
 NOTHING = Declared()
+GENERIC = Product()
 S2_OLD = Product(sentinel2=True, baseline=2.09)
 S2_NEW = Product(sentinel2=True, baseline=4.0)
 
 
-def cal(dtype="uint16", *, caller=NOTHING, item=NOTHING, file=NOTHING, product=Product()):
+def cal(dtype="uint16", *, caller=NOTHING, item=NOTHING, file=NOTHING, product=GENERIC):
     return calibrate("B02", dtype, caller=caller, item=item, file=file, product=product)
 
 

@@ -49,10 +49,10 @@ def scene_of(path: Path):
 
 
 def smooth(shape, seed=0, sigma=2.0) -> np.ndarray:
-    """A picture that a cubic kernel can follow: values 500 to 4000."""
+    """A picture that a cubic kernel can follow: values around 2000."""
     noise = np.random.default_rng(seed).standard_normal((6, *shape))
     field = ndimage.gaussian_filter(noise, (0, sigma, sigma))
-    return (2000 + 500 * field / field.std()).clip(500, 4000).astype(np.uint16)
+    return (2000 + 300 * field / field.std()).clip(1, 4000).astype(np.uint16)
 
 
 def grid(top=0, left=0, rows=100, cols=100) -> Grid:
