@@ -18,6 +18,7 @@ from starlette.types import ASGIApp
 
 from functions.app import create_app
 from functions.dispatch import Dispatcher
+from functions.heap import bound_heap
 from functions.metrics import DispatchMetrics
 from functions.platform import Platform
 from functions.stages import DEAD_LETTER, STAGES, TABLE
@@ -94,6 +95,7 @@ class Embedded:
 @contextmanager
 def embedded(settings: Settings) -> Iterator[Embedded]:
     """Open the embedded platform of a data folder; its model server ends with the context."""
+    bound_heap()
     with ExitStack() as stack:
         server = None
         if not settings.models_url:

@@ -37,8 +37,8 @@ MIN_SHARE: Final = 0.2
 """Least share of the windows that must agree. Random peaks spread over the whole window (65,000
 places), so that even three windows within half a pixel do not meet by chance."""
 _BANDS: Final = tuple(BANDS.index(name) for name in ("green", "red", "nir"))
-_UPSAMPLE: Final = 50
-"""1/50 px: finer than the measurement is good for."""
+_UPSAMPLE: Final = 25
+"""1/25 px: finer than the measurement is good for."""
 _MIN_VALID: Final = 0.8
 """Least share of a window that both dates have data for."""
 

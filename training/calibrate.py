@@ -14,9 +14,10 @@ from training.realdata import Pair
 
 THRESHOLD: Final = 127
 """Level (of 254) from which a pixel counts as changed: p = .5 after calibration."""
-BUDGET: Final = 0.02
+BUDGET: Final = 0.03
 """Share of all valid pixels of the unlabelled pairs that may be called changed. Pairs that lie one
-to two and a half years apart build on 1 to 3 % of a city's ground."""
+to two and a half years apart build on 1 to 3 % of a city's ground; held-out simulation gives its
+best F1 there too, and the network's own p = .5 lies there."""
 
 
 def set_bias(

@@ -18,7 +18,7 @@ from training.rules import IGNORE, cover_labels, cropland, suspected
 from training.spectra import as_reflectance, as_stack
 
 Arrays = dict[str, NDArray[np.generic]]
-_RARE = 2.5
+_RARE = 1.3
 """Weight of a pixel of a class that is seldom seen."""
 _BURNT = 10.0
 """Weight of burnt ground, the rarest of all."""
@@ -117,10 +117,11 @@ class Source:
         if rng.random() < 0.65:
             ground, mask = clouds.add_clouds(rng, ground)
         ground = _level(rng, ground)
+        weight = _cloud_weight(mask, seen & (mask != clouds.UNSURE))
         return {
             "image": as_stack(ground, seen),
-            "target": mask,
-            "weight": _cloud_weight(mask, seen),
+            "target": np.where(mask == clouds.UNSURE, Cloud.CLEAR, mask).astype(np.uint8),
+            "weight": weight,
         }
 
     def _cloud_sim(self, rng: np.random.Generator) -> Arrays:

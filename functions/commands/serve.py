@@ -9,6 +9,7 @@ import uvicorn
 
 from functions.app import create_app
 from functions.commands.common import settings_of
+from functions.heap import bound_heap
 from functions.local import open_ledger, open_store
 from functions.platform import Platform
 from functions.stages import TABLE
@@ -27,6 +28,7 @@ def serve(stage: str, *, host: str, port: int) -> None:
             "http://{name}-predictor.NAMESPACE.svc.cluster.local"
         )
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s: %(message)s")
+    bound_heap()
     with ExitStack() as stack:
         models = stack.enter_context(
             KServeClient(

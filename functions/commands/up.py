@@ -5,14 +5,15 @@ from __future__ import annotations
 import asyncio
 import fcntl
 import logging
+import os
 import signal
 import socket
 import sys
 from collections.abc import AsyncIterator, Iterator, Sequence
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import asynccontextmanager, contextmanager, suppress
 from http import HTTPStatus
 from pathlib import Path
-from typing import Any, Final
+from typing import Final, NoReturn
 
 import httpx
 import uvicorn
@@ -48,33 +49,55 @@ def up(
 
     Raises Conflict where a platform runs on that folder, Misconfigured where the port is taken.
     """
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, _end)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s: %(message)s")
     for chatty in ("httpx", "alembic"):
         logging.getLogger(chatty).setLevel(logging.WARNING)
     settings = platform_settings(data_dir, roots, hosts)
-    with (
-        sole_owner(settings.data_dir),
-        listening(host, port) as listener,  # before the models, which take seconds to load
-        embedded(settings) as platform,
-    ):
-        places = (settings.data_dir, *settings.allowed_roots, *settings.allowed_hosts)
-        show.err.print(
-            f"groundshift is up on {_address(listener)}.\n"
-            f"It reads scenes from {', '.join(map(str, places))}; allow more with --allow.",
-            highlight=False,
-            soft_wrap=True,
-        )
-        server = uvicorn.Server(uvicorn.Config(create_app(platform), log_level="warning"))
+    with _ended_by_signals(), sole_owner(settings.data_dir), listening(host, port) as listener:
+        with embedded(settings) as platform:
+            _serve(platform, listener)
+        _leave()
+
+
+def _serve(platform: Embedded, listener: socket.socket) -> None:
+    settings = platform.platform.settings
+    places = (settings.data_dir, *settings.allowed_roots, *settings.allowed_hosts)
+    show.err.print(
+        f"groundshift is up on {_address(listener)}.\n"
+        f"It reads scenes from {', '.join(map(str, places))}; allow more with --allow.",
+        highlight=False,
+        soft_wrap=True,
+    )
+    server = uvicorn.Server(uvicorn.Config(create_app(platform), log_level="warning"))
+    with suppress(SystemExit):  # uvicorn ends well, then raises its signal again
         server.run(sockets=[listener])
-        if not server.started:
-            raise Unavailable("the platform did not start: the log above says why")
+    if not server.started:
+        raise Unavailable("the platform did not start: the log above says why")
 
 
-def _end(*_: Any) -> None:
-    """End the process through its contexts, so that the model server ends with it."""
-    sys.exit(0)
+@contextmanager
+def _ended_by_signals() -> Iterator[None]:
+    """SIGTERM and Ctrl-C end the process through its contexts, the model server with it."""
+    before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
+    for number in before:
+        signal.signal(number, lambda *_: sys.exit(0))
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _leave() -> NoReturn:
+    """End now, the folder's lock still held.
+
+    A thread that reads a scene cannot be stopped, and the interpreter would wait for it; what it
+    does is made again at the next start.
+    """
+    logging.shutdown()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(0)
 
 
 @contextmanager

@@ -1,7 +1,10 @@
 import json
 import os
+import threading
 import warnings
 from datetime import UTC, date, datetime
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import numpy as np
@@ -298,6 +301,31 @@ def test_an_item_without_band_names_falls_back_to_the_file(tmp_path, access):
     tiff(tmp_path / "s.tif")
     scene = open_scene(item(tmp_path, {"data": {"href": "s.tif"}}), access=access)
     assert [band.source for band in scene.bands] == list(S2)
+
+
+def test_an_item_and_its_files_over_http(tmp_path):
+    served = tmp_path / "served"
+    served.mkdir()
+    tiff(served / "s.tif")
+    item(served, {"data": {"href": "./s.tif", "eo:bands": eo()}})
+    handler = partial(QuietHandler, directory=str(served))
+    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        host = f"127.0.0.1:{server.server_port}"
+        access = Access(hosts=(host,), cache=tmp_path / "cache")
+        scene = open_scene(f"http://{host}/item.json", access=access)
+        assert reason("http://other.example/item.json", access) is Refusal.HREF_FORBIDDEN
+        assert reason(f"http://{host}/none.json", access) is Refusal.MISSING_FILE
+        server.shutdown()
+        thread.join()
+    assert scene.id == "a-scene"
+    assert scene.files[0].path.is_relative_to(tmp_path / "cache")
+
+
+class QuietHandler(SimpleHTTPRequestHandler):
+    def log_message(self, *args):
+        pass
 
 
 # --- what is refused, each with its reason

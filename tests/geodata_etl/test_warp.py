@@ -9,6 +9,7 @@ from affine import Affine
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from pyproj import Transformer
+from rasterio.shutil import copy as copy_raster
 from scipy import ndimage
 
 from geodata_etl.bands import BANDS
@@ -181,6 +182,26 @@ def test_nothing_is_read_before_it_is_computed(tmp_path):
     stack = lazy_stack(scene, grid(rows=64, cols=64))
     path.unlink()
     assert stack.shape == (6, 64, 64)
+
+
+def test_jpeg_2000_as_esa_ships_it(tmp_path):
+    pixels = smooth((64, 64))
+    tif = save(tmp_path / "plain.tif", pixels)
+    folder = tmp_path / "S2A_MSIL1C_20200601T100031_N0209_R122_T33TWM_20200601T120000"
+    folder.mkdir()
+    for code, band in zip(("B02", "B03", "B04", "B08", "B11", "B12"), pixels, strict=True):
+        save(tif, band[np.newaxis], ("",))
+        copy_raster(
+            tif,
+            folder / f"T33TWM_20200601T100031_{code}.jp2",
+            driver="JP2OpenJPEG",
+            quality=100,
+            reversible=True,
+        )
+    scene = scene_of(folder)
+    assert scene.acquired.isoformat() == "2020-06-01T10:00:31+00:00"
+    stack = lazy_stack(scene, grid(rows=64, cols=64)).values
+    np.testing.assert_array_equal(stack, pixels)
 
 
 # --- what only pixels can show
