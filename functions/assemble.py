@@ -81,7 +81,7 @@ def _task(run_id: str, ledger: Ledger) -> _Task | None:
 def _make(task: _Task, platform: Platform) -> tuple[list[Change], dict[str, Any]]:
     """Write every product of a run to the store."""
     begun = time.perf_counter()
-    with tempfile.TemporaryDirectory(prefix="groundshift-") as name:
+    with tempfile.TemporaryDirectory(dir=platform.scratch) as name:
         folder = Path(name)
         mosaic_blocks(_artifacts(task, platform), task.grid, folder)
         changes = _polygons(task, folder)

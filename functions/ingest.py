@@ -171,7 +171,7 @@ def make_site(polygon: BaseGeometry, *, tenant: str, name: str) -> Site:
 
 
 def _store(source: SourceScene, site: Site, arrival: str, platform: Platform) -> _Stored:
-    with tempfile.TemporaryDirectory(prefix="groundshift-") as folder:
+    with tempfile.TemporaryDirectory(dir=platform.scratch) as folder:
         cog = Path(folder, "scene.tif")
         ingested = ingest_scene(
             source,

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final
 
 from groundshift.baseline import Rules
 from groundshift.ledger import Ledger
@@ -10,6 +12,9 @@ from groundshift.ports import ModelClient, ObjectStore
 from groundshift.runs import Parameters
 from groundshift.settings import Settings
 from groundshift.tiles import SingleFlight
+
+SCRATCH: Final = "scratch"
+"""Folder below the data folder."""
 
 
 @dataclass(frozen=True)
@@ -22,6 +27,13 @@ class Platform:
     models: ModelClient
     flights: SingleFlight = field(default_factory=SingleFlight)
     """Keeps two workers of this process from computing the same thing."""
+
+    @property
+    def scratch(self) -> Path:
+        """Folder of files that are being made; what a kill leaves there, the next start clears."""
+        folder = self.settings.data_dir / SCRATCH
+        folder.mkdir(parents=True, exist_ok=True)
+        return folder
 
     @property
     def parameters(self) -> Parameters:

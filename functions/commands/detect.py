@@ -17,6 +17,7 @@ from sqlalchemy import select
 
 from functions.commands.common import BATCH_BACKOFF, local_path, roots_of, settings_of
 from functions.commands.submit import scene_arrived
+from functions.commands.up import sole_owner
 from functions.ingest import access_of, make_site
 from functions.local import Embedded, embedded
 from functions.progress import watching
@@ -95,7 +96,7 @@ def detect(
         sources = [_open(href, options, access_of(settings)) for href in hrefs]
         _require_order(sources)
         site = _site(sources, settings)
-        with embedded(settings) as platform:
+        with sole_owner(settings.data_dir), embedded(settings) as platform:
             with platform.platform.ledger.transaction() as tx:
                 add_site(tx, site)
             said = {**options.of_scene, "site": site.site_id}

@@ -6,6 +6,7 @@ import asyncio
 import fcntl
 import logging
 import os
+import shutil
 import signal
 import socket
 import sys
@@ -29,6 +30,7 @@ from functions import reports, show
 from functions.app import intake_route
 from functions.commands.common import platform_settings
 from functions.local import Embedded, embedded
+from functions.platform import SCRATCH
 from groundshift.errors import Conflict, Misconfigured, Unavailable
 from groundshift.runs import MODEL_NAMES
 
@@ -175,6 +177,7 @@ def sole_owner(data_dir: Path) -> Iterator[None]:
                 f"a platform runs on {data_dir} already: announce scenes to it with "
                 "`groundshift submit`, or name another folder with --data"
             ) from error
+        shutil.rmtree(data_dir / SCRATCH, ignore_errors=True)  # of one that was killed
         yield
 
 
