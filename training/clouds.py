@@ -62,11 +62,11 @@ def _unit(values: Float) -> Float:
 def _opacity(rng: np.random.Generator, size: int) -> Float:
     field = fractal(rng, size, slope=rng.uniform(1.4, 2.2), longest=rng.uniform(0.2, 2.0))
     kind = rng.random()
-    if kind < 0.3:  # overcast: nothing of the ground is left, or much of it
-        depth = rng.uniform(0.1, 0.5) if rng.random() < 0.5 else rng.uniform(0.5, 1.1)
+    if kind < 0.4:  # overcast: nothing of the ground is left, or much of it
+        depth = rng.uniform(0.1, 0.5) if rng.random() < 0.6 else rng.uniform(0.5, 1.1)
         return _unit(depth * (1 + rng.uniform(0, 0.25) * field))
     cover = rng.uniform(-1.5, 1.0)
-    if kind < 0.5:  # veil
+    if kind < 0.55:  # veil
         veil = np.clip(0.3 * (field - cover), 0, 1) * rng.uniform(0.3, 1.0)
         return _unit(np.minimum(veil, 0.9))
     return _unit((field - cover) * rng.uniform(0.8, 3.0))

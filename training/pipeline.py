@@ -48,6 +48,8 @@ class Job:
     simulated: int = 400
     size: int = 128
     real_share: float = 0.6
+    note: str = ""
+    """One more sentence for the card's limits."""
 
 
 def run(job: Job, *, data: Path | None) -> dict[str, Any]:
@@ -144,7 +146,7 @@ def _story(
         seeds=[job.recipe.seed],
         steps=steps,
         metrics=metrics or {},
-        limits=_LIMITS[job.name],
+        limits=[*_LIMITS[job.name], *([job.note] if job.note else [])],
         extra=extra,
     )
 

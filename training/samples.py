@@ -75,6 +75,17 @@ def turn(rng: np.random.Generator, sample: Arrays) -> Arrays:
     return turned
 
 
+def blank(rng: np.random.Generator, sample: Arrays, *, chance: float = 0.25) -> Arrays:
+    """At times cut the sample off along a slanted edge, as the end of a swath does."""
+    if rng.random() > chance:
+        return sample
+    size = sample["weight"].shape[-1]
+    y, x = np.mgrid[:size, :size] - size / 2
+    angle = rng.uniform(0, 2 * np.pi) if rng.random() < 0.4 else rng.integers(4) * np.pi / 2
+    outside = x * np.cos(angle) + y * np.sin(angle) > rng.uniform(-0.1, 0.5) * size
+    return {name: np.where(outside, 0, array).astype(array.dtype) for name, array in sample.items()}
+
+
 @dataclass(frozen=True)
 class Source:
     """Everything that samples are drawn from."""
@@ -92,7 +103,7 @@ class Source:
             "segmenter": (self._cover_real, self._cover_sim),
             "change-classifier": (self._change_real, self._change_sim),
         }[name][0 if real else 1]
-        return turn(rng, maker(rng))
+        return turn(rng, blank(rng, maker(rng)))
 
     def batch(self, name: str, rng: np.random.Generator, count: int) -> Arrays:
         """`count` samples, stacked."""
@@ -117,22 +128,19 @@ class Source:
         if rng.random() < 0.65:
             ground, mask = clouds.add_clouds(rng, ground)
         ground = _level(rng, ground)
-        weight = _cloud_weight(mask, seen & (mask != clouds.UNSURE))
-        return {
-            "image": as_stack(ground, seen),
-            "target": np.where(mask == clouds.UNSURE, Cloud.CLEAR, mask).astype(np.uint8),
-            "weight": weight,
-        }
+        return _cloud_sample(ground, mask, seen)
 
     def _cloud_sim(self, rng: np.random.Generator) -> Arrays:
         pair = self._sim(rng)
         first = rng.random() < 0.5
         stack, mask = (pair.before, pair.before_cloud) if first else (pair.after, pair.after_cloud)
         at = _window(rng, stack.shape, self.size)
-        seen = (stack[:, *at].min(0) > 0) & (mask[at] != IGNORE)
-        image = as_stack(_level(rng, as_reflectance(stack[: len(CLOUD_BANDS), *at])), seen)
-        target = np.where(seen, mask[at], 0).astype(np.uint8)
-        return {"image": image, "target": target, "weight": _cloud_weight(target, seen)}
+        ground = as_reflectance(stack[: len(CLOUD_BANDS), *at])
+        seen = stack[:, *at].min(0) > 0
+        label = mask[at].copy()
+        if rng.random() < 0.4 and not label[seen].any():
+            ground, label = clouds.add_clouds(rng, ground)
+        return _cloud_sample(_level(rng, ground), label, seen)
 
     def _cover_real(self, rng: np.random.Generator) -> Arrays:
         ground = self._real(rng)
@@ -209,10 +217,16 @@ class Source:
         return _change_sample(before, after, pair.change[at] > 0, pair.clear[at], seen)
 
 
-def _cloud_weight(mask: NDArray[np.uint8], seen: NDArray[np.bool_]) -> NDArray[np.float32]:
-    rare = (mask == Cloud.THIN) | (mask == Cloud.SHADOW)
-    weight: NDArray[np.float32] = (seen * np.where(rare, _RARE, 1)).astype(np.float32)
-    return weight
+def _cloud_sample(
+    ground: NDArray[np.float32], label: NDArray[np.uint8], seen: NDArray[np.bool_]
+) -> Arrays:
+    known = seen & (label != clouds.UNSURE)
+    rare = (label == Cloud.THIN) | (label == Cloud.SHADOW)
+    return {
+        "image": as_stack(ground, seen),
+        "target": np.where(known, label, Cloud.CLEAR).astype(np.uint8),
+        "weight": (known * np.where(rare, _RARE, 1)).astype(np.float32),
+    }
 
 
 def _level(rng: np.random.Generator, r: NDArray[np.float32]) -> NDArray[np.float32]:

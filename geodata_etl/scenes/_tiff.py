@@ -27,7 +27,8 @@ def read_files(source: str, *, access: Access, bands: Sequence[str] | None) -> F
     base = path if path.is_dir() else Path.cwd()
     files = Files(access, base)
     facts = [files.facts(href) for href in hrefs]
-    texts = [text for one in facts for text in (one.path.stem, one.tags.get("SOURCE_FILE", ""))]
+    texts = [path.name]
+    texts += [text for one in facts for text in (one.path.stem, one.tags.get("SOURCE_FILE", ""))]
     platform = _tag(facts, _PLATFORM_TAGS)
     sensor = sensor_of(platform, *texts)
     level = level_of(_tag(facts, _LEVEL_TAGS), *texts)
