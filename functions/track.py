@@ -8,16 +8,15 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping, Sequence
-from contextlib import ExitStack
 from dataclasses import asdict
-from typing import Any, Final, Self
+from typing import Any, Final
 
 import shapely
 from shapely.geometry.base import BaseGeometry
 from sqlalchemy import Row
 
 from functions.platform import Platform
-from geodata_etl.evidence import ClassRaster
+from geodata_etl.evidence import class_shares
 from geodata_etl.polygons import to_lonlat
 from groundshift import keys
 from groundshift.alerts import Alert, AlertState, Evidence, RunChange, TrackedRun, fold
@@ -54,8 +53,8 @@ def _track_once(event: Event, done: RunDone, platform: Platform) -> bool:
         current = runs.current_of_site(connection, done.site_id)
         tracked = [_tracked(run, connection) for run in current]
         known = alert_rows.observations(connection, [run.run_id for run in current])
-    with _Evidence(known, platform.store) as looked:
-        alerts = fold(tracked, looked.of)
+    looked = _Evidence(known, platform.store)
+    alerts = fold(tracked, looked.of)
     with platform.ledger.transaction() as tx:
         now = runs.current_of_site(tx.connection, done.site_id)
         if {run.run_id for run in now} != {run.run_id for run in current}:
@@ -70,33 +69,24 @@ class _Evidence:
     """Evidence of runs about alerts: what the ledger knows, else the run's class raster."""
 
     def __init__(self, known: Mapping[tuple[str, str], Any], store: ObjectStore) -> None:
-        self._known = known
+        self._known = dict(known)
         self._store = store
-        self._rasters: dict[str, ClassRaster] = {}
-        self._open = ExitStack()
         self.new: dict[tuple[str, str], Any] = {}
         """What the ledger did not know yet."""
 
-    def of(self, alert: Alert, run: TrackedRun) -> Evidence:
-        """What a run's scene shows inside the alert's polygon."""
-        key = (_geometry_digest(alert.geometry), run.run_id)
-        value = self._known.get(key) or self.new.get(key) or self._look(key, alert)
-        return Evidence(value["observed_fraction"], value["classes"])
-
-    def _look(self, key: tuple[str, str], alert: Alert) -> dict[str, Any]:
-        _, run_id = key
-        if run_id not in self._rasters:
-            url = self._store.url(keys.product(run_id, "after_class.tif"))
-            self._rasters[run_id] = self._open.enter_context(ClassRaster(url))
-        self.new[key] = asdict(self._rasters[run_id].look(alert.geometry))
-        value: dict[str, Any] = self.new[key]
-        return value
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._open.close()
+    def of(self, alerts: Sequence[Alert], run: TrackedRun) -> list[Evidence]:
+        """What a run's scene shows inside each alert's polygon."""
+        found = [(_geometry_digest(alert.geometry), run.run_id) for alert in alerts]
+        missing = {
+            k: a.geometry for k, a in zip(found, alerts, strict=True) if k not in self._known
+        }
+        if missing:
+            url = self._store.url(keys.product(run.run_id, "after_class.tif"))
+            looks = map(asdict, class_shares(url, list(missing.values())))
+            self.new.update(zip(missing, looks, strict=True))
+            self._known.update(self.new)
+        values = (self._known[key] for key in found)
+        return [Evidence(value["observed_fraction"], value["classes"]) for value in values]
 
 
 def _tracked(run: Run, connection: Any) -> TrackedRun:

@@ -100,7 +100,8 @@ class Alert:
         return AlertState.PROVISIONAL if self.supports else AlertState.FIRST
 
 
-EvidenceOf = Callable[[Alert, TrackedRun], Evidence]
+EvidenceOf = Callable[[Sequence[Alert], TrackedRun], Sequence[Evidence]]
+"""What a run shows inside each of some alerts, in their order."""
 
 
 def fold(runs: Sequence[TrackedRun], evidence_of: EvidenceOf) -> tuple[Alert, ...]:
@@ -110,7 +111,8 @@ def fold(runs: Sequence[TrackedRun], evidence_of: EvidenceOf) -> tuple[Alert, ..
     """
     alerts: list[Alert] = []
     for run in sorted(runs, key=lambda r: (r.acquired, r.scene_id)):
-        alerts = [_judge(alert, run, evidence_of(alert, run)) for alert in alerts]
+        shown = evidence_of(alerts, run)
+        alerts = [_judge(alert, run, one) for alert, one in zip(alerts, shown, strict=True)]
         _absorb(alerts, run)
     return tuple(alerts)
 

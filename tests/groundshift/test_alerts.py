@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 
 from hypothesis import given
@@ -25,9 +25,9 @@ def show(**by_scene: str) -> Mapping[str, str]:
 
 
 def evidence(by_scene: Mapping[str, str]):  # type: ignore[no-untyped-def]
-    def look(alert: Alert, later: TrackedRun) -> Evidence:
+    def look(alerts: Sequence[Alert], later: TrackedRun) -> list[Evidence]:
         shown = by_scene.get(later.scene_id)
-        return Evidence(1.0 if shown else 0.0, {shown: 1.0} if shown else {})
+        return [Evidence(1.0 if shown else 0.0, {shown: 1.0} if shown else {}) for _ in alerts]
 
     return look
 
