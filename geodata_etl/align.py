@@ -29,7 +29,7 @@ from geodata_etl.warp import lazy_stack
 WINDOW_PX: Final = 256
 """Edge of a window in pixels, less where the overlap is small."""
 MIN_WINDOW_PX: Final = 48
-MAX_WINDOWS: Final = 25
+MAX_WINDOWS: Final = 16
 AGREE_PX: Final = 0.5
 """Votes within this distance say the same."""
 MIN_AGREEING: Final = 3

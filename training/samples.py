@@ -18,7 +18,7 @@ from training.rules import IGNORE, cover_labels, cropland, suspected
 from training.spectra import as_reflectance, as_stack
 
 Arrays = dict[str, NDArray[np.generic]]
-_RARE = 1.3
+_RARE = 2.0
 """Weight of a pixel of a class that is seldom seen."""
 _BURNT = 10.0
 """Weight of burnt ground, the rarest of all."""
@@ -231,7 +231,7 @@ def _cloud_sample(
 
 def _level(rng: np.random.Generator, r: NDArray[np.float32]) -> NDArray[np.float32]:
     """Other sensors and processing levels: gain per band and an offset."""
-    gain = rng.uniform(0.85, 1.15) * rng.uniform(0.95, 1.05, (len(r), 1, 1))
+    gain = rng.uniform(0.9, 1.1) * rng.uniform(0.97, 1.03, (len(r), 1, 1))
     offset = rng.normal(0, 0.01, (len(r), 1, 1)) - (0.03 if rng.random() < 0.3 else 0.0)
     noisy = r * gain + offset + rng.normal(0, 0.003, r.shape)
     out: NDArray[np.float32] = noisy.astype(np.float32)
