@@ -53,8 +53,16 @@ def test_clear_dates_are_clear(models, data, date):
     assert (mask == 0).mean() >= 0.98
 
 
+_VEIL = pytest.mark.xfail(
+    strict=True, reason="the shipped cloud mask calls most of this translucent veil clear"
+)
+_CLOUDY = [
+    pytest.param(date, marks=[_VEIL] if date == "20150731" else []) for date in measure.CLOUDY_DATES
+]
+
+
 @pytest.mark.data
-@pytest.mark.parametrize("date", measure.CLOUDY_DATES)
+@pytest.mark.parametrize("date", _CLOUDY)
 def test_overcast_dates_are_not_clear(models, data, date):
     mask = models.clouds(measure.slovenia(data, date))
     assert (mask == 0).mean() <= 0.05
