@@ -15,8 +15,8 @@ UNSURE = 255
 _THICK = 0.5
 """Opacity from which a pixel counts as cloud."""
 _THIN, _HAZE = 0.045, 0.02
-"""Light that a veil adds to the blue band: from the first on it is thin cloud, from the second on
-it is unsure."""
+"""By how much a veil changes what is seen (the band that changes most): from the first on it is
+thin cloud, from the second on it is unsure. A veil over bright sand changes little."""
 _DARK = 0.25
 """Share of direct light lost from which a pixel counts as shadow."""
 
@@ -38,12 +38,12 @@ def add_clouds(
     dark = soft_shadow * rng.uniform(0.3, 0.65)
     alpha = opacity[inner]
     lit = ground * (1 - dark * _shadow_tint(len(ground)))
-    veil = _tops(rng, alpha, len(ground)) * alpha
-    clouded = lit * (1 - alpha) + veil
+    clouded = lit * (1 - alpha) + _tops(rng, alpha, len(ground)) * alpha
+    veil = np.abs(clouded[:3] - lit[:3]).max(axis=0)
     mask = np.full((size, size), Cloud.CLEAR, np.uint8)
     mask[dark > _DARK] = Cloud.SHADOW
-    mask[(veil[0] > _HAZE) | (np.abs(dark - _DARK) < 0.08)] = UNSURE
-    mask[veil[0] > _THIN] = Cloud.THIN
+    mask[((veil > _HAZE) | (alpha > 0.1)) | (np.abs(dark - _DARK) < 0.08)] = UNSURE
+    mask[veil > _THIN] = Cloud.THIN
     mask[alpha > _THICK] = Cloud.CLOUD
     return clouded.astype(np.float32), mask
 

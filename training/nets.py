@@ -138,13 +138,16 @@ class CloudMask(nn.Module):  # type: ignore[misc]  # torch has no types here
 
     def __init__(self, widths: Widths = CLOUD_WIDTHS) -> None:
         super().__init__()
-        self.net = _unet(widths, inputs=6, outputs=len(Cloud))
+        self.net = _unet(widths, inputs=7, outputs=len(Cloud))
 
     def logits(self, image: Tensor) -> Tensor:
         """float [N,4,H,W]."""
         r = reflectance(image)
         blue, _, red, nir = r.split(1, dim=1)
-        x = torch.cat([torch.sqrt(r) * 2 - 1, _ratio(nir, red), _ratio(blue, red) * 4], dim=1)
+        # Haze-optimised transform (Zhang et al. 2002): what a veil adds and no dry ground does.
+        hot = (blue - 0.5 * red) * 10
+        ratios = [_ratio(nir, red), _ratio(blue, red) * 4]
+        x = torch.cat([torch.sqrt(r) * 2 - 1, *ratios, hot], dim=1)
         return functional.pixel_shuffle(self.net(x), 2)
 
     def forward(self, image: Tensor) -> Tensor:

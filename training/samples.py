@@ -18,7 +18,7 @@ from training.rules import IGNORE, cover_labels, cropland, suspected
 from training.spectra import as_reflectance, as_stack
 
 Arrays = dict[str, NDArray[np.generic]]
-_RARE = 2.0
+_RARE = 1.5
 """Weight of a pixel of a class that is seldom seen."""
 _BURNT = 10.0
 """Weight of burnt ground, the rarest of all."""
