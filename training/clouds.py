@@ -1,6 +1,13 @@
-"""Clouds and their shadows put onto clear reflectance, with their exact mask."""
+"""Clouds, veils and their shadows put onto clear reflectance, with their exact mask.
+
+A cloud is a field of optical depth. What it sends back follows the two-stream approximation, what
+still passes straight through falls with exp(-depth), and the rest of the ground's light arrives
+scattered: that is why a veil takes the texture before it takes the brightness.
+"""
 
 from __future__ import annotations
+
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,11 +19,12 @@ from training.noise import fractal
 Float = NDArray[np.float32]
 UNSURE = 255
 """Label of a veil that one person would call haze and another cloud."""
-_THICK = 0.5
-"""Opacity from which a pixel counts as cloud."""
-_THIN, _HAZE = 0.045, 0.02
-"""By how much a veil changes what is seen (the band that changes most): from the first on it is
-thin cloud, from the second on it is unsure. A veil over bright sand changes little."""
+_THICK = 3.0
+"""Optical depth from which a pixel counts as cloud: 5 % of the light passes straight."""
+_THIN, _HAZE = 0.5, 0.2
+"""From the first on it is thin cloud (40 % of the contrast is lost), from the second on unsure."""
+_VISIBLE = 0.025
+"""A veil that changes every visible band by less is unsure: one over bright sand looks like it."""
 _DARK = 0.25
 """Share of direct light lost from which a pixel counts as shadow."""
 
@@ -30,22 +38,62 @@ def add_clouds(
     are not in it.
     """
     size = ground.shape[1]
-    opacity = _opacity(rng, size + 2 * margin)
-    rows, columns = (int(v) for v in rng.integers(-margin, margin + 1, 2))
-    cast = np.roll(opacity, (rows, columns), axis=(0, 1))
+    depth = _depth(rng, size + 2 * margin)
     inner = (slice(margin, margin + size),) * 2
-    soft_shadow = gaussian_filter(np.clip(cast * 1.4, 0, 1), 1.0)[inner]
-    dark = soft_shadow * rng.uniform(0.3, 0.65)
-    alpha = opacity[inner]
+    rows, columns = (int(v) for v in rng.integers(-margin, margin + 1, 2))
+    cast = gaussian_filter(np.roll(1 - np.exp(-depth), (rows, columns), axis=(0, 1)), 1.0)[inner]
+    dark = cast * rng.uniform(0.3, 0.65)
     lit = ground * (1 - dark * _shadow_tint(len(ground)))
-    clouded = lit * (1 - alpha) + _tops(rng, alpha, len(ground)) * alpha
-    veil = np.abs(clouded[:3] - lit[:3]).max(axis=0)
-    mask = np.full((size, size), Cloud.CLEAR, np.uint8)
+    clouded = _through(rng, lit.astype(np.float32), depth[inner])
+    return clouded, _labels(depth[inner], dark, clouded[:3] - lit[:3])
+
+
+def _labels(depth: Float, dark: Float, veil: Float) -> NDArray[np.uint8]:
+    mask = np.full(depth.shape, Cloud.CLEAR, np.uint8)
     mask[dark > _DARK] = Cloud.SHADOW
-    mask[((veil > _HAZE) | (alpha > 0.1)) | (np.abs(dark - _DARK) < 0.08)] = UNSURE
-    mask[veil > _THIN] = Cloud.THIN
-    mask[alpha > _THICK] = Cloud.CLOUD
-    return clouded.astype(np.float32), mask
+    mask[(depth > _HAZE) | (np.abs(dark - _DARK) < 0.08)] = UNSURE
+    mask[(depth > _THIN) & (np.abs(veil).max(axis=0) > _VISIBLE)] = Cloud.THIN
+    mask[depth > _THICK] = Cloud.CLOUD
+    return mask
+
+
+@dataclass(frozen=True)
+class _Droplets:
+    """What a cloud is made of and how the sun stands."""
+
+    forward: float
+    """Asymmetry of scattering: .85 in water clouds, .75 in ice (Hansen and Travis 1974)."""
+    sun: float
+    """Cosine of the sun's distance from the zenith."""
+    colour: Float
+    """Relative brightness per band [B,1,1]."""
+
+    def reflectance(self, depth: Float) -> Float:
+        """Two-stream reflectance of a layer that absorbs nothing (Bohren 1987)."""
+        back = (1 - self.forward) * depth
+        sent: Float = (back / (2 * self.sun + back)).astype(np.float32)
+        return sent
+
+
+def _droplets(rng: np.random.Generator, bands: int) -> _Droplets:
+    colour = rng.normal(1, 0.03, 6) * np.array([1.02, 0.99, 0.99, 1.02, 0.75, 0.6])
+    return _Droplets(
+        forward=rng.uniform(0.75, 0.87),
+        sun=rng.uniform(0.4, 0.95),
+        colour=colour[:bands, None, None].astype(np.float32),
+    )
+
+
+def _through(rng: np.random.Generator, lit: Float, depth: Float) -> Float:
+    """The ground seen through the cloud: once down, once up, part of it scattered on the way."""
+    drops = _droplets(rng, len(lit))
+    sent = drops.reflectance(depth)
+    straight = np.exp(-depth)
+    spread = rng.uniform(3.0, 20.0)
+    scattered = gaussian_filter(lit, (0, spread, spread))
+    ground = straight * lit + (1 - straight) * scattered
+    seen: Float = (sent * drops.colour + (1 - sent) ** 2 * ground).astype(np.float32)
+    return seen
 
 
 def _shadow_tint(bands: int) -> Float:
@@ -54,27 +102,14 @@ def _shadow_tint(bands: int) -> Float:
     return np.asarray(tint[:, None, None], np.float32)
 
 
-def _unit(values: Float) -> Float:
-    clipped: Float = np.clip(values, 0, 1).astype(np.float32)
-    return clipped
-
-
-def _opacity(rng: np.random.Generator, size: int) -> Float:
+def _depth(rng: np.random.Generator, size: int) -> Float:
+    """Optical depth [size,size]: overcast, a veil with holes, or single clouds."""
     field = fractal(rng, size, slope=rng.uniform(1.4, 2.2), longest=rng.uniform(0.2, 2.0))
     kind = rng.random()
-    if kind < 0.4:  # overcast: nothing of the ground is left, or much of it
-        depth = rng.uniform(0.1, 0.5) if rng.random() < 0.6 else rng.uniform(0.5, 1.1)
-        return _unit(depth * (1 + rng.uniform(0, 0.25) * field))
-    cover = rng.uniform(-1.5, 1.0)
-    if kind < 0.55:  # veil
-        veil = np.clip(0.3 * (field - cover), 0, 1) * rng.uniform(0.3, 1.0)
-        return _unit(np.minimum(veil, 0.9))
-    return _unit((field - cover) * rng.uniform(0.8, 3.0))
-
-
-def _tops(rng: np.random.Generator, alpha: Float, bands: int) -> Float:
-    bright = rng.uniform(0.28, 0.95)
-    relief = 1 + rng.uniform(0, 0.15) * fractal(rng, len(alpha), slope=1.6)
-    colour = rng.normal(1, 0.03, 6) * np.array([1.03, 0.98, 0.98, 1.03, 0.75, 0.6])
-    tops: Float = (bright * relief)[None] * colour[:bands, None, None].astype(np.float32)
-    return tops.astype(np.float32)
+    if kind < 0.5:
+        depth = np.exp(rng.uniform(np.log(0.5), np.log(8.0)) + rng.uniform(0.05, 0.4) * field)
+    elif kind < 0.65:
+        depth = np.clip(field - rng.uniform(-1.5, 1.0), 0, None) * rng.uniform(0.3, 2.0)
+    else:
+        depth = np.clip(field - rng.uniform(-1.5, 1.5), 0, None) ** 1.5 * rng.uniform(2.0, 20.0)
+    return np.asarray(depth, np.float32)

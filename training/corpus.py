@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from geodata_etl.bands import Cloud
 from geodata_etl.simulate import SampledPair, sample_pair
 
 HELD_OUT_SEED = 1_000_000
@@ -32,10 +33,22 @@ class SimPair:
     """[H,W] 1 where the land changed."""
 
     @property
+    def seen(self) -> NDArray[np.bool_]:
+        """[H,W] observed at both dates, whatever the sky."""
+        seen: NDArray[np.bool_] = (self.before.min(0) > 0) & (self.after.min(0) > 0)
+        return seen
+
+    @property
+    def lit(self) -> NDArray[np.bool_]:
+        """[H,W] observed, and no thick cloud at either date: shadows and veils count."""
+        thick = (self.before_cloud == Cloud.CLOUD) | (self.after_cloud == Cloud.CLOUD)
+        lit: NDArray[np.bool_] = self.seen & ~thick
+        return lit
+
+    @property
     def clear(self) -> NDArray[np.bool_]:
         """[H,W] observed and clear at both dates."""
-        seen = (self.before.min(0) > 0) & (self.after.min(0) > 0)
-        clear: NDArray[np.bool_] = seen & (self.before_cloud == 0) & (self.after_cloud == 0)
+        clear: NDArray[np.bool_] = self.seen & (self.before_cloud == 0) & (self.after_cloud == 0)
         return clear
 
 

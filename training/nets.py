@@ -37,6 +37,9 @@ class Widths:
     """Kernel at 1/8: 1 instead of 3 takes 8 px off the reach (a class mask flips at a hair)."""
 
 
+CLEAR_MARGIN = 1.0
+"""By how much of a logit a pixel must be clear rather than anything else: a cloud that is missed
+becomes a false alarm, clear ground that is hidden is seen at the next date."""
 CLOUD_WIDTHS = Widths((16, 24, 40), (24, 16, 16), coarse_kernel=1)
 COVER_WIDTHS = Widths((20, 36, 56), (28, 20, 16))
 CHANGE_WIDTHS = Widths((24, 36, 56), (28, 20, 16))
@@ -153,7 +156,8 @@ class CloudMask(nn.Module):  # type: ignore[misc]  # torch has no types here
     def forward(self, image: Tensor) -> Tensor:
         """The mask; 255 where nodata."""
         seen = observed(reflectance(image)).squeeze(1)
-        best = self.logits(image).argmax(dim=1).to(torch.int32)
+        clear, *hidden = self.logits(image).split(1, dim=1)
+        best = torch.cat([clear - CLEAR_MARGIN, *hidden], dim=1).argmax(dim=1).to(torch.int32)
         return torch.where(seen, best, torch.full_like(best, NOT_OBSERVED)).to(torch.uint8)
 
 

@@ -97,6 +97,20 @@ _EFFECTS = (
 """Chance of each effect."""
 
 
+def patchwork(rng: np.random.Generator, r: Float) -> Float:
+    """Parts of the ground as another date without change saw it, hard seams between.
+
+    A baseline takes each pixel from the most recent clear date.
+    """
+    other = r
+    for chance, effect in _EFFECTS:
+        if rng.random() < chance:
+            other = effect(rng, other)
+    field = fractal(rng, r.shape[1], slope=rng.uniform(1.2, 2.0), longest=1.0)
+    mixed: Float = np.where(field > rng.normal(0, 0.7), other, r).astype(np.float32)
+    return mixed
+
+
 def sensor_noise(rng: np.random.Generator, r: Float) -> Float:
     """Noise that grows with the signal."""
     noisy: Float = r + rng.standard_normal(r.shape, np.float32) * (0.001 + 0.008 * r)

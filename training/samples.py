@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.ndimage import binary_dilation
 
 from geodata_etl.bands import CLOUD_BANDS, Cloud, Cover
 from training import clouds, nuisance, pastes
@@ -18,12 +19,16 @@ from training.rules import IGNORE, cover_labels, cropland, suspected
 from training.spectra import as_reflectance, as_stack
 
 Arrays = dict[str, NDArray[np.generic]]
-_RARE = 1.5
+_RARE = 2.0
 """Weight of a pixel of a class that is seldom seen."""
 _BURNT = 10.0
 """Weight of burnt ground, the rarest of all."""
 _SUSPECTED = 0.96
 """Quantile of the pooled change-vector length over which a pixel may be a pseudo-label."""
+_PATCHWORK, _CLOUDED = 0.35, 0.3
+"""Chance that a baseline is of more than one date, and that a date has clouds put over it."""
+_LEFT = 0.5
+"""A sample of which less is left below its clouds keeps its clear sky."""
 _DOUBTFUL = 0.94
 """Rank of the fused classical score from which an unlabelled real pixel is left out."""
 
@@ -197,7 +202,8 @@ class Source:
         before, after = nuisance.disturb(rng, *dates)
         if rng.random() < 0.3:
             before, after = after, before
-        return _change_sample(before, after, change, sure | change, ground.pair.valid[at])
+        seen = ground.pair.valid[at]
+        return _change_sample(*_weather(rng, before, after, seen), change, sure | change)
 
     def _built_window(self, rng: np.random.Generator, ground: Background) -> tuple[int, int]:
         """Upper left of the most built of a few windows."""
@@ -213,8 +219,9 @@ class Source:
         before, after = (as_reflectance(s[:, *at]) for s in (pair.before, pair.after))
         if rng.random() < 0.5:
             before, after = nuisance.disturb(rng, before, after)
-        seen = (pair.before[:, *at].min(0) > 0) & (pair.after[:, *at].min(0) > 0)
-        return _change_sample(before, after, pair.change[at] > 0, pair.clear[at], seen)
+        change = pair.change[at] > 0
+        known = pair.lit[at] & (pair.clear[at] | ~change)
+        return _change_sample(*_weather(rng, before, after, pair.seen[at]), change, known)
 
 
 def _cloud_sample(
@@ -238,12 +245,49 @@ def _level(rng: np.random.Generator, r: NDArray[np.float32]) -> NDArray[np.float
     return out
 
 
+def _weather(
+    rng: np.random.Generator,
+    before: NDArray[np.float32],
+    after: NDArray[np.float32],
+    seen: NDArray[np.bool_],
+) -> tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.bool_]]:
+    """(before, after, seen) as the platform hands them on: the clouds cut out, what the mask
+    overlooks left in (shadows, veils, rims), and a baseline of more than one date.
+    """
+    if rng.random() < _PATCHWORK:
+        before = nuisance.patchwork(rng, before)
+    if rng.random() < _CLOUDED:
+        after, clear = _clouded(rng, after)
+        seen = seen & clear
+    if rng.random() < _CLOUDED:
+        clouded, clear = _clouded(rng, before)
+        if rng.random() < 0.5:  # an older date fills the holes
+            before = np.where(clear, clouded, nuisance.patchwork(rng, before))
+        else:
+            before, seen = clouded, seen & clear
+    return before, after, seen
+
+
+def _clouded(
+    rng: np.random.Generator, r: NDArray[np.float32]
+) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
+    """(reflectance with clouds, where a cloud mask lets it through)."""
+    clouded, label = clouds.add_clouds(rng, r)
+    hidden = label == Cloud.CLOUD
+    for kind, caught in ((Cloud.THIN, 0.7), (Cloud.SHADOW, 0.5)):
+        if rng.random() < caught:
+            hidden |= label == kind
+    grow = int(rng.integers(0, 4))
+    clear = ~(binary_dilation(hidden, iterations=grow) if grow else hidden)
+    return (clouded, clear) if clear.mean() > _LEFT else (r, np.ones_like(clear))
+
+
 def _change_sample(
     before: NDArray[np.float32],
     after: NDArray[np.float32],
+    seen: NDArray[np.bool_],
     change: NDArray[np.bool_],
     known: NDArray[np.bool_],
-    seen: NDArray[np.bool_],
 ) -> Arrays:
     return {
         "before": as_stack(before, seen),
