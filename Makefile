@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 
-.PHONY: demo docs test test-slow test-training lint check lock clean help
+.PHONY: demo docs test test-slow test-training test-services test-cluster lint check lock images clean help
 
 help:            ## this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 18
@@ -21,6 +21,13 @@ test-slow: $(VENV)/.dev  ## the long ones too: 20 kill seeds, full-size memory (
 test-training: $(VENV)/.training  ## the tests that need torch
 	$(BIN)/python -m pytest -q -m training
 
+test-services: $(VENV)/.dev  ## against real PostgreSQL, S3 and Kafka servers (first time: about 10 minutes to build them)
+	$(BIN)/python -m groundshift.testing.servers .services
+	$(BIN)/python -m pytest -q -m services tests/services
+
+test-cluster: $(VENV)/.dev  ## end to end on Kubernetes: KUBECONFIG's, else the one beside this folder
+	tests/cluster/run
+
 lint: $(VENV)/.dev       ## format, lint, types, import rules
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
@@ -32,11 +39,33 @@ docs: $(VENV)/.core      ## renew the generated tables in README.md and docs/
 
 check: lint test         ## exactly what CI runs
 
+# Of what pip would install too, the images import nothing: other file formats, an asyncio client,
+# tokens, image codecs. tests/manifests/test_images.py holds the lists against what is imported.
+NOT_IN_IMAGES := aiohappyeyeballs aiohttp aiohttp-retry aiosignal frozenlist multidict propcache yarl
+NOT_IN_FUNCTIONS := $(NOT_IN_IMAGES) imageio networkx pyogrio tifffile
+NOT_IN_MODELS := $(NOT_IN_IMAGES) cffi cryptography flatbuffers pillow pyasn1 pycparser pyjwt setuptools
+COMPILE = $(BIN)/uv pip compile -q --generate-hashes --no-emit-index-url --no-emit-find-links --no-header --python-version 3.11
+
 lock: $(VENV)/.dev       ## renew the hashed lock files
 	$(PIP) install uv
-	$(BIN)/uv pip compile -q pyproject.toml --generate-hashes --no-emit-index-url --no-emit-find-links --no-header --python-version 3.11 -o requirements.lock
-	$(BIN)/uv pip compile -q pyproject.toml --extra dev --generate-hashes --no-emit-index-url --no-emit-find-links --no-header --python-version 3.11 -c requirements.lock -o requirements-dev.lock
-	$(BIN)/uv pip compile -q pyproject.toml --extra training --extra dev --generate-hashes --no-emit-index-url --no-emit-find-links --no-header --python-version 3.11 -c requirements-dev.lock -o requirements-training.lock
+	$(COMPILE) pyproject.toml -o requirements.lock
+	$(COMPILE) pyproject.toml --extra dev -c requirements.lock -o requirements-dev.lock
+	$(COMPILE) pyproject.toml --extra training --extra dev -c requirements-dev.lock -o requirements-training.lock
+	$(COMPILE) --group image-build -c requirements.lock -o requirements-build.lock
+	$(COMPILE) --group image-functions -c requirements.lock $(addprefix --no-emit-package ,$(NOT_IN_FUNCTIONS)) -o requirements-functions.lock
+	$(COMPILE) --group image-models -c requirements.lock $(addprefix --no-emit-package ,$(NOT_IN_MODELS)) -o requirements-models.lock
+
+# The package index of this machine goes into the build, and into no image.
+IMAGES ?= groundshift-
+TAG ?= dev
+PASSED_ON := PIP_INDEX_URL PIP_EXTRA_INDEX_URL PIP_TRUSTED_HOST PIP_CERT PIP_DEFAULT_TIMEOUT HTTP_PROXY HTTPS_PROXY NO_PROXY
+BUILD = docker build -q $(DOCKER_BUILD) $(foreach v,$(PASSED_ON),$(if $($(v)),--build-arg $(v))) \
+  --build-arg REVISION=$$(git rev-parse HEAD) --build-arg CREATED=$$(date -u +%FT%TZ)
+
+images:          ## build both container images; print what is in them and how fast they start
+	$(BUILD) --target functions -t $(IMAGES)functions:$(TAG) .
+	$(BUILD) --target model-server -t $(IMAGES)models:$(TAG) .
+	$(PYTHON) benchmarks/images.py $(IMAGES)functions:$(TAG) $(IMAGES)models:$(TAG)
 
 clean:           ## remove what the other targets made
 	rm -rf $(VENV) demo build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -3,8 +3,11 @@
     python benchmarks/end_to_end.py --size 2048 --pairs 3
 
 Both compare the same two GeoTIFFs with the shipped models on all cores, in interleaved runs; the
-plain loop gets the dates aligned and on one grid for free. Prints ratios of paired runs (medians),
-the share of the wall time in which the models' threads were busy, and bytes read over bytes there.
+plain loop gets the dates aligned and on one grid for free. Prints ratios of paired runs (medians)
+and what the models take of the time: the wall time of their calls alone, on all cores, over the
+wall time of the whole (`models_alone_over_groundshift`), the seconds that the server's threads were
+in ONNX Runtime over those that the cores had (`share_of_model_time`), and the server's CPU seconds
+over those of both processes (`share_of_server_cpu`). `decoding.py` counts what is read of the disk.
 """
 
 from __future__ import annotations
@@ -13,6 +16,7 @@ import argparse
 import json
 import os
 import statistics
+import sys
 import tempfile
 import time
 from collections.abc import Callable
@@ -33,6 +37,8 @@ from functions.commands.submit import scene_arrived
 from functions.local import embedded
 from geodata_etl.bands import BANDS
 from geodata_etl.simulate import SiteSpec, simulate_site
+from groundshift.models import DATATYPES, TensorSpec, list_models
+from groundshift.serving.session import Session
 from groundshift.settings import Settings
 
 TILE, CORE, HALO = 512, 448, 32
@@ -44,6 +50,7 @@ def main() -> None:
     parser.add_argument("--size", type=int, default=2240)
     parser.add_argument("--pairs", type=int, default=3)
     options = parser.parse_args()
+    _one_blas_thread()
     with tempfile.TemporaryDirectory(prefix="groundshift-bench-") as name:
         folder = Path(name)
         paths = make_scenes(folder, options.size)
@@ -52,11 +59,12 @@ def main() -> None:
 
 def compare(folder: Path, paths: list[Path], size: int, pairs: int) -> dict[str, Any]:
     """Interleaved runs of both ways, and what groundshift's own counters say."""
-    plain, ours, cold = [], [], []
+    plain, ours, cold, alone = [], [], [], []
     for index in range(pairs):
         plain.append(timed(lambda: plain_loop(paths, folder / "plain.tif")))
         cold.append(timed(partial(command, paths, folder / f"out-{index}")))
         ours.append(platform_run(paths, folder / f"data-{index}"))
+        alone.append(timed(partial(models_alone, ours[-1]["calls"])))
     walls = [run["wall_s"] for run in ours]
     mpx = size * size / 1e6
     return {
@@ -65,22 +73,27 @@ def compare(folder: Path, paths: list[Path], size: int, pairs: int) -> dict[str,
         "plain_s": plain,
         "groundshift_s": walls,
         "groundshift_command_s": cold,
+        "models_alone_s": alone,
         "plain_over_groundshift": statistics.median(
             p / o for p, o in zip(plain, walls, strict=True)
         ),
         "plain_over_command": statistics.median(p / o for p, o in zip(plain, cold, strict=True)),
         "mpx_per_s_per_pair": mpx / statistics.median(walls),
+        "models_alone_over_groundshift": statistics.median(
+            a / o for a, o in zip(alone, walls, strict=True)
+        ),
         "share_of_model_time": statistics.median(run["model_share"] for run in ours),
+        "share_of_server_cpu": statistics.median(run["server_cpu_share"] for run in ours),
         "last": ours[-1],
     }
 
 
 def command(paths: list[Path], out: Path) -> None:
     """`groundshift detect`: the server's start and every product included."""
-    detect([str(path) for path in paths], out=out, options=_OPTIONS, quiet=True)
+    detect([str(path) for path in paths], out=out, options=SAID, quiet=True)
 
 
-_OPTIONS = Options(scale=1e-4, offset=0.0)
+SAID = Options(scale=1e-4, offset=0.0)
 
 
 def platform_run(paths: list[Path], data: Path) -> dict[str, Any]:
@@ -91,22 +104,42 @@ def platform_run(paths: list[Path], data: Path) -> dict[str, Any]:
         backoff_scale=0.1,
     )
     with embedded(settings) as platform:
-        said = _OPTIONS.of_scene
-        platform.announce([scene_arrived(str(path), said) for path in paths])
-        before = _read_bytes()
+        platform.announce([scene_arrived(str(path), SAID.of_scene) for path in paths])
+        assert platform.server is not None
+        own, server = time.process_time(), _cpu_s(platform.server.pid)
         wall = timed(platform.work)
-        read = _read_bytes() - before
+        own, server = time.process_time() - own, _cpu_s(platform.server.pid) - server
         threads = os.cpu_count() or 1
-        busy = _server_seconds(platform.server.url) if platform.server else 0.0
+        busy = _server_seconds(platform.server.url)
         stages = ("ingest", "plan", "detect", "assemble", "track")
         return {
             "wall_s": wall,
             "model_share": busy / (wall * threads),
             "model_thread_s": busy,
+            "own_cpu_s": own,
+            "server_cpu_s": server,
+            "server_cpu_share": server / (own + server),
             "stage_s": {name: round(platform.metrics.spent_s(name), 2) for name in stages},
             "calls": platform.models.calls,
-            "bytes_read_over_source": read / sum(path.stat().st_size for path in paths),
         }
+
+
+def models_alone(calls: dict[str, int]) -> None:
+    """The same inferences with nothing around them, one per core at a time."""
+    loaded = [model for model in list_models(Settings().models) if calls.get(model.name)]
+    work = []
+    for model in loaded:
+        session, given = Session(model), {spec.name: _tile(spec) for spec in model.inputs}
+        work += [partial(session.run, given)] * calls[model.name]
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        for done in [pool.submit(one) for one in work]:
+            done.result()
+
+
+def _tile(spec: TensorSpec) -> np.ndarray:
+    channels = spec.shape[1]
+    noise = np.random.default_rng(1).integers(0, 255, (1, channels, TILE, TILE))
+    return noise.astype(DATATYPES[spec.datatype])
 
 
 def plain_loop(paths: list[Path], out: Path) -> None:
@@ -193,10 +226,17 @@ def timed(work: Callable[[], Any]) -> float:
     return time.perf_counter() - begun
 
 
-def _read_bytes() -> int:
-    """Bytes that this process got from read calls so far (rchar), sockets included."""
-    lines = Path("/proc/self/io").read_text().splitlines()
-    return int(next(line.split()[1] for line in lines if line.startswith("rchar")))
+def _one_blas_thread() -> None:
+    """As the command does; numpy reads it when it is imported, so begin again."""
+    if "OPENBLAS_NUM_THREADS" not in os.environ:
+        os.environ["OPENBLAS_NUM_THREADS"] = "1"
+        os.execv(sys.executable, [sys.executable, *sys.argv])
+
+
+def _cpu_s(pid: int | None) -> float:
+    """CPU seconds of a process so far."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 def _server_seconds(url: str) -> float:

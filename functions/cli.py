@@ -6,6 +6,7 @@ Exit codes: 0 done, 2 bad usage (typer's own), 3 input refused, 4 platform error
 from __future__ import annotations
 
 import os
+import signal
 import sys
 from collections.abc import Sequence
 from datetime import UTC, datetime
@@ -17,6 +18,7 @@ from typing import Annotated, Final, Literal, NoReturn
 import typer
 
 from functions import show
+from functions.commands import cluster
 from geodata_etl.bands import Cover
 from groundshift.errors import GroundshiftError, SceneRefused
 
@@ -328,6 +330,36 @@ def serve(
 
 
 @app.command()
+def relay() -> None:
+    """Take events from the outbox to the Knative Broker, until SIGTERM; replicas share the work.
+
+    Its address comes from GROUNDSHIFT_SINK_URL or K_SINK.
+    """
+    from functions.commands import relay as command
+
+    command.relay()
+
+
+@app.command()
+def consume() -> None:
+    """Take scene notifications from Kafka into the outbox, until SIGTERM; replicas share the work.
+
+    CloudEvents (scene.arrived) and S3 bucket notifications; GROUNDSHIFT_KAFKA_SERVERS names Kafka.
+    """
+    from functions.commands import consume as command
+
+    command.consume()
+
+
+@app.command()
+def sweep(json: Json = False) -> None:
+    """Say again what is overdue, with the next attempt number; one pass, a clock calls it."""
+    from functions.commands import sweep as command
+
+    show.swept(command.sweep(), as_json=json)
+
+
+@app.command()
 def replay(
     event: Annotated[str | None, typer.Option(help="Only the event of this id.")] = None,
     trigger: Annotated[str | None, typer.Option(help="Only what this Trigger gave up.")] = None,
@@ -340,6 +372,10 @@ def replay(
 
     letters = command.replay(data_dir=data, event_id=event, trigger=trigger, only_list=only_list)
     show.dead_letters(letters, replayed=not only_list, as_json=json)
+
+
+app.add_typer(cluster.app)
+app.command("publish-models")(cluster.publish_models)
 
 
 def _ledger(data: Path | None):  # type: ignore[no-untyped-def]
@@ -358,6 +394,8 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
     """Run the command line; exits with one of the codes above."""
     # our arrays are small and our threads many: BLAS threads on top cost five times the seconds
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+    # every command ends through its contexts; as process 1 of a container Python has no handler
+    signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
     _load_plugins()
     try:
         app(args=arguments)

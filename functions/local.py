@@ -24,6 +24,7 @@ from functions.platform import Platform
 from functions.stages import DEAD_LETTER, STAGES, TABLE
 from functions.transport import AppTransport
 from groundshift.adapters.files import FileObjectStore
+from groundshift.adapters.kserve_cluster import SCHEME, KServeClusterClient
 from groundshift.adapters.kserve_http import KServeClient
 from groundshift.errors import Misconfigured
 from groundshift.events import Event
@@ -44,7 +45,7 @@ class Embedded:
 
     platform: Platform
     metrics: DispatchMetrics
-    models: KServeClient
+    models: KServeClient | KServeClusterClient
     """The client of the model server, with its counts."""
     server: ModelServerProcess | None
     """The model server, where this process started it."""
@@ -100,13 +101,8 @@ def embedded(settings: Settings) -> Iterator[Embedded]:
         server = None
         if not settings.models_url:
             server = stack.enter_context(model_server(settings))
-        models = stack.enter_context(
-            KServeClient(
-                server.url if server else settings.models_url,
-                max_in_flight=settings.max_in_flight,
-                timeout_s=settings.infer_timeout_s,
-            )
-        )
+        models = open_models(server.url if server else settings.models_url, settings)
+        stack.callback(models.close)
         ledger = stack.enter_context(open_ledger(settings))
         platform = Platform(settings, ledger, open_store(settings), models)
         yield Embedded(platform, DispatchMetrics(), models, server)
@@ -123,6 +119,14 @@ def model_server(settings: Settings, *, port: int = 0) -> ModelServerProcess:
     )
 
 
+def open_models(url: str, settings: Settings) -> KServeClient | KServeClusterClient:
+    """The client of the models at `url`, for http://... as for kserve://NAMESPACE."""
+    in_flight, timeout_s = settings.max_in_flight, settings.infer_timeout_s
+    if url.startswith(f"{SCHEME}:"):
+        return KServeClusterClient.of_url(url, max_in_flight=in_flight, timeout_s=timeout_s)
+    return KServeClient(url, max_in_flight=in_flight, timeout_s=timeout_s)
+
+
 def open_ledger(settings: Settings) -> Ledger:
     """The ledger that the settings name."""
     return Ledger.open(
@@ -134,13 +138,27 @@ def open_ledger(settings: Settings) -> Ledger:
 
 
 def open_store(settings: Settings) -> ObjectStore:
-    """The object store that the settings name. Raises Misconfigured."""
-    if "://" in settings.objects:
+    """The object store that the settings name: a folder or a bucket. Raises Misconfigured."""
+    scheme, found, place = settings.objects.partition("://")
+    if not found:
+        return FileObjectStore(Path(settings.objects))
+    if scheme != "s3":
         raise Misconfigured(
-            f"object_root {settings.objects!r}: this installation stores in folders; "
-            "name a folder, or leave it empty for one in the data folder"
+            f"object_root {settings.objects!r}: name a folder or s3://bucket/prefix, "
+            "or leave it empty for a folder in the data folder"
         )
-    return FileObjectStore(Path(settings.objects))
+    from groundshift.adapters.s3 import S3ObjectStore  # 0.1 s that the laptop does not need
+
+    bucket, _, prefix = place.partition("/")
+    return S3ObjectStore(
+        bucket,
+        prefix=prefix,
+        endpoint=settings.s3_endpoint,
+        region=settings.s3_region,
+        access_key=settings.s3_access_key,
+        secret_key=settings.s3_secret_key.get_secret_value(),
+        retry_s=settings.s3_retry_s,
+    )
 
 
 @contextmanager

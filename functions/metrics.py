@@ -1,8 +1,8 @@
-"""Counters of the dispatcher, for Prometheus."""
+"""Counters of the dispatcher, the relay and the consumer, for Prometheus."""
 
 from __future__ import annotations
 
-from prometheus_client import CollectorRegistry, Counter, Histogram
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
 
 class DispatchMetrics:
@@ -28,3 +28,51 @@ class DispatchMetrics:
         """Seconds spent in a Trigger's deliveries so far, summed over those at once."""
         name = "groundshift_delivery_seconds_sum"
         return self.registry.get_sample_value(name, {"trigger": trigger}) or 0.0
+
+
+class RelayMetrics:
+    """What the relay counts; `registry` is what /metrics shows."""
+
+    def __init__(self) -> None:
+        self.registry = CollectorRegistry()
+        self.events = Counter(
+            "groundshift_relay_events",
+            "Attempts to hand an event to the Broker, by outcome: sent, retried or lost",
+            ("outcome",),
+            registry=self.registry,
+        )
+        self.seconds = Histogram(
+            "groundshift_relay_seconds",
+            "Time until the Broker answered: every handler behind it, retries included",
+            registry=self.registry,
+            buckets=(0.01, 0.1, 1, 10, 60, 300, 1800, 7200),
+        )
+        self.in_flight = Gauge(
+            "groundshift_relay_in_flight",
+            "Events that wait for the Broker's answer",
+            registry=self.registry,
+        )
+        self.oldest_s = Gauge(
+            "groundshift_outbox_oldest_seconds",
+            "Age of the oldest event that was not delivered yet",
+            registry=self.registry,
+        )
+
+
+class ConsumerMetrics:
+    """What the consumer counts; `registry` is what /metrics shows."""
+
+    def __init__(self) -> None:
+        self.registry = CollectorRegistry()
+        self.messages = Counter(
+            "groundshift_consumer_messages",
+            "Messages by outcome: taken, repeated, ignored or dead",
+            ("outcome",),
+            registry=self.registry,
+        )
+        self.rebalances = Counter(
+            "groundshift_consumer_rebalances",
+            "Partitions given to or taken from this consumer",
+            ("change",),
+            registry=self.registry,
+        )

@@ -17,8 +17,8 @@ from groundshift.events import BlockReady, Event, SceneReady, SceneSkipped
 from groundshift.ledger import Tx, runs, scenes
 from groundshift.ledger.runs import Run
 from groundshift.ledger.scenes import Scene, Site
-from groundshift.runs import model_set_record, resolve_model_set, run_id
-from groundshift.tiles import ModelSet
+from groundshift.ports import Split
+from groundshift.runs import MODEL_NAMES, choose_model_set, model_set_record, run_id
 
 STAGE: Final = "plan"
 _PRIMED: Final = frozenset({Skip.NO_BASELINE, Skip.LOW_OVERLAP, Skip.OUT_OF_SEASON})
@@ -31,21 +31,22 @@ class _Plan:
 
     platform: Platform
     site: Site
-    model_set: ModelSet
+    split: Split
+    """What serves: read once, before the transaction; each run chooses its side."""
     candidates: Sequence[Candidate]
 
 
 def plan(event: Event, platform: Platform) -> None:
     """Plan a scene's run, and again every later run whose baseline it changes."""
     ready = SceneReady.of(event)
-    model_set = resolve_model_set(platform.models)
+    split = platform.models.split(MODEL_NAMES)
     with platform.ledger.transaction() as tx:
         if not tx.first_time(STAGE, event):
             return
         site = scenes.site(tx.connection, ready.site_id)
         known = scenes.of_site(tx.connection, site.site_id)
         subject = scenes.find(known, ready.scene_id)
-        shared = _Plan(platform, site, model_set, [_candidate(s) for s in known])
+        shared = _Plan(platform, site, split, [_candidate(s) for s in known])
         for scene in known:
             if scene.order >= subject.order:
                 _plan_scene(tx, scene, shared)
@@ -95,13 +96,14 @@ def _skip(tx: Tx, scene: Scene, choice: Choice) -> None:
 
 def _run(scene: Scene, choice: Choice, shared: _Plan) -> Run:
     parameters = shared.platform.parameters
+    model_set = choose_model_set(shared.split, scene_id=scene.scene_id, baseline=choice.baseline)
     return Run(
         run_id=run_id(
             scene_id=scene.scene_id,
             baseline=choice.baseline,
             site_id=scene.site_id,
             reference=shared.site.reference_scene_id or "",
-            model_set=shared.model_set,
+            model_set=model_set,
             parameters=parameters,
         ),
         tenant=scene.tenant,
@@ -109,7 +111,7 @@ def _run(scene: Scene, choice: Choice, shared: _Plan) -> Run:
         scene_id=scene.scene_id,
         kind="change" if choice.baseline else "prime",
         baseline=choice.baseline,
-        model_set=model_set_record(shared.model_set),
+        model_set=model_set_record(model_set),
         params=parameters.as_dict(),
         reason=str(choice.skip) if choice.skip else None,
         message=choice.detail or None,

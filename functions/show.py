@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from functions.commands.simulate import Simulated
     from functions.commands.submit import Submitted
     from functions.reports import Gap
+    from functions.sweep import Swept
     from groundshift.ledger import DeadLetter
 
 out: Final = Console()
@@ -139,12 +140,25 @@ def demo(report: DemoReport, *, as_json: bool) -> None:
         document(report.as_dict())
         return
     table("Scenes", ("scene", "outcome", "reason", "shift px", "valid"), report.scenes)
-    table("Changes and alerts", ("change", "changes", "alerts", "confirmed"), report.by_class)
+    kinds = _commonest(report.by_class)
+    table("Changes and alerts", ("change", "changes", "alerts", "confirmed"), kinds)
     table("Ground of the last run", ("state", "km2"), report.areas)
     table("Against the known truth", ("measure", "value"), report.scores)
     table("Time", ("stage", "seconds", "share"), report.stages)
     out.print(f"{report.mpx_per_s:.2f} Mpx/s through every stage, {report.wall_s:.0f} s in all.")
     out.print(f"Open the map: [bold]{escape(str(report.map_path))}[/]", soft_wrap=True)
+
+
+def _commonest(rows: Sequence[tuple[str, int, int, int]]) -> list[tuple[str, int, int, int]]:
+    """The first rows, and the sum of the others: nobody reads thirty kinds of change."""
+    head, rest = rows[:_MOST_KINDS], rows[_MOST_KINDS:]
+    if not rest:
+        return list(head)
+    _, changes, alerts, confirmed = zip(*rest, strict=True)
+    return [*head, (f"{len(rest)} other kinds", sum(changes), sum(alerts), sum(confirmed))]
+
+
+_MOST_KINDS: Final = 10
 
 
 def dead_letters(letters: Sequence[DeadLetter], *, replayed: bool, as_json: bool) -> None:
@@ -176,6 +190,15 @@ def submitted(found: Sequence[Submitted], *, as_json: bool) -> None:
     )
 
 
+def swept(found: Sequence[Swept], *, as_json: bool) -> None:
+    """What was said again."""
+    if as_json:
+        document([asdict(one) for one in found])
+        return
+    rows = [(one.word, one.subject, str(one.attempt)) for one in found]
+    table("Said again", ("event", "subject", "attempt"), rows)
+
+
 def simulated(made: Simulated, *, as_json: bool) -> None:
     """What was simulated."""
     if as_json:
@@ -185,7 +208,7 @@ def simulated(made: Simulated, *, as_json: bool) -> None:
     out.print(f"{made.changes} known changes; truth in {escape(str(made.truth))}")
 
 
-def checks(found: Sequence[Check], *, as_json: bool) -> None:
+def checks(found: Sequence[Check], *, as_json: bool, title: str = "groundshift doctor") -> None:
     """What the doctor found."""
     if as_json:
         document([asdict(check) for check in found])
@@ -194,7 +217,7 @@ def checks(found: Sequence[Check], *, as_json: bool) -> None:
         (_verdict(check), check.name, check.found, "" if check.ok else check.cure)
         for check in found
     ]
-    table("groundshift doctor", ("", "what", "found", "cure"), rows)
+    table(title, ("", "what", "found", "cure"), rows)
 
 
 def _verdict(check: Check) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Collection, Mapping
 from typing import Any, Final
 
 from sqlalchemy import Table, select
@@ -37,6 +38,29 @@ def canonical_state(ledger: Ledger, store: ObjectStore) -> dict[str, Any]:
         "changes": _rows(ledger, tables.changes, lambda row: row["run_id"] in names),
         "alerts": _rows(ledger, tables.alerts, lambda row: row["reason"] != "superseded"),
         "artifacts": _artifacts(store, names, scene_ids),
+    }
+
+
+def of_sites(state: Mapping[str, Any], sites: Collection[str]) -> dict[str, Any]:
+    """The part of a canonical state that belongs to some sites, as any other place has it too.
+
+    The same models have other revisions and addresses there.
+    """
+    scenes = [row for row in state["scenes"] if row["site_id"] in sites]
+    runs = [
+        {**row, "model_set": [{**model, "revision": "", "url": ""} for model in row["model_set"]]}
+        for row in state["runs"]
+        if row["site_id"] in sites
+    ]
+    run_ids = {row["id"] for row in runs}
+    owners = run_ids | {row["id"] for row in scenes}
+    return {
+        "sites": [row for row in state["sites"] if row["id"] in sites],
+        "scenes": scenes,
+        "runs": runs,
+        "changes": [row for row in state["changes"] if row["run_id"] in run_ids],
+        "alerts": [row for row in state["alerts"] if row["site_id"] in sites],
+        "artifacts": {k: v for k, v in state["artifacts"].items() if owners & set(k.split("/"))},
     }
 
 

@@ -108,8 +108,9 @@ def _tracked(run: Run, connection: Any) -> TrackedRun:
 def _commit(tx: Tx, site: Site, alerts: Sequence[Alert], current: Sequence[Run]) -> None:
     known = alert_rows.of_site(tx.connection, site.site_id)
     scene_of = {run.run_id: run.scene_id for run in current}
-    for alert in alerts:
-        row = _row(alert, site, scene_of)
+    outlines = _geojson([alert.geometry for alert in alerts], site.epsg)
+    for alert, outline in zip(alerts, outlines, strict=True):
+        row = _row(alert, site, scene_of, outline)
         before = known.pop(alert.alert_id, None)
         if before is None or any(getattr(before, name) != row[name] for name in row):
             _announce(tx, row, alert.first_run, before)
@@ -139,7 +140,7 @@ _COLUMNS: Final = (
 )
 
 
-def _row(alert: Alert, site: Site, scene_of: dict[str, str]) -> dict[str, Any]:
+def _row(alert: Alert, site: Site, scene_of: dict[str, str], outline: str) -> dict[str, Any]:
     contradicted = alert.state is AlertState.WITHDRAWN
     values = (
         alert.alert_id,
@@ -149,7 +150,7 @@ def _row(alert: Alert, site: Site, scene_of: dict[str, str]) -> dict[str, Any]:
         "contradicted" if contradicted else None,
         alert.from_class,
         alert.to_class,
-        _geojson(alert.geometry, site.epsg),
+        outline,
         alert.area_m2,
         alert.probability,
         alert.first_seen,
@@ -205,7 +206,7 @@ def _geometry_digest(geometry: BaseGeometry) -> str:
     return hashlib.sha256(shapely.to_wkb(geometry)).hexdigest()
 
 
-def _geojson(geometry: BaseGeometry, epsg: int) -> str:
-    """UTM to GeoJSON text, EPSG:4326, 7 decimals (about 1 cm)."""
-    (lonlat,) = to_lonlat([geometry], epsg)
-    return shapely.to_geojson(shapely.set_precision(lonlat, 1e-7))
+def _geojson(geometries: Sequence[BaseGeometry], epsg: int) -> list[str]:
+    """UTM to GeoJSON texts, EPSG:4326, 7 decimals (about 1 cm)."""
+    lonlat = shapely.set_precision(to_lonlat(geometries, epsg), 1e-7)
+    return [str(text) for text in shapely.to_geojson(lonlat)]

@@ -19,12 +19,13 @@ from numpy.typing import NDArray
 from rasterio.enums import Resampling
 from scipy import ndimage
 from skimage.registration import phase_cross_correlation
+from xarray.backends import CachingFileManager
 
 from geodata_etl.bands import BANDS, NODATA
 from geodata_etl.cog import gdal_env
 from geodata_etl.grid import Extent, Grid, grid_of_transform
 from geodata_etl.scenes import Scene
-from geodata_etl.warp import lazy_stack
+from geodata_etl.warp import Read, SceneReader, warp_block
 
 WINDOW_PX: Final = 256
 """Edge of a window in pixels, less where the overlap is small."""
@@ -36,14 +37,16 @@ MIN_AGREEING: Final = 3
 MIN_SHARE: Final = 0.2
 """Least share of the windows that must agree. Random peaks spread over the whole window (65,000
 places), so that even three windows within half a pixel do not meet by chance."""
-_BANDS: Final = tuple(BANDS.index(name) for name in ("green", "red", "nir"))
+_VOTING: Final = ("green", "red", "nir")
+_BANDS: Final = tuple(BANDS.index(name) for name in _VOTING)
 _UPSAMPLE: Final = 25
 """1/25 px: finer than the measurement is good for."""
 _MIN_VALID: Final = 0.8
 """Least share of a window that both dates have data for."""
 
 Windows = Callable[[Extent], NDArray[np.uint16]]
-"""Pixels of a lattice extent: uint16 [6, rows, columns], 0 = nodata."""
+"""Pixels of a lattice extent: uint16 [6, rows, columns], 0 = nodata; only green, red and nir are
+looked at."""
 
 
 @dataclass(frozen=True)
@@ -102,22 +105,30 @@ def array_windows(array: Any, extent: Extent) -> Windows:
     return read
 
 
-def scene_windows(scene: Scene, epsg: int) -> Windows:
-    """Windows of a scene, resampled to the lattice of a UTM zone without any shift."""
+def scene_windows(scene: Scene, epsg: int, read: Read | None = None) -> Windows:
+    """Windows of a scene, resampled to the lattice of a UTM zone without any shift.
 
-    def read(window: Extent) -> NDArray[np.uint16]:
-        stack = lazy_stack(scene, Grid(epsg, window))
-        pixels: NDArray[np.uint16] = stack.data.compute(scheduler="synchronous")
-        return pixels
+    `read` is a `SceneReader`: what it decodes here need not be decoded again for the stack.
+    """
+    source = read or SceneReader(scene.files)
 
-    return read
+    def pixels(window: Extent) -> NDArray[np.uint16]:
+        spans = (0, window.height), (0, window.width)
+        return warp_block(scene, Grid(epsg, window), (0.0, 0.0), source, spans, only=_VOTING)
+
+    return pixels
 
 
 def cog_windows(path: Path) -> Windows:
-    """Windows of an ingested scene; ground outside the file is nodata."""
+    """Windows of an ingested scene; ground outside the file is nodata.
+
+    The file stays open as long as the function lives, so that GDAL keeps what it decoded.
+    """
+    manager = CachingFileManager(rasterio.open, path, mode="r", kwargs={"driver": "GTiff"})
 
     def read(window: Extent) -> NDArray[np.uint16]:
-        with gdal_env(), rasterio.open(path, driver="GTiff") as file:
+        with gdal_env():
+            file = manager.acquire()
             have = cog_grid(file).extent
             shared = window & have
             out = np.zeros((file.count, window.height, window.width), np.uint16)
@@ -196,7 +207,8 @@ def _texture(window: Extent, extent: Extent, preview: NDArray[Any] | None) -> fl
 
 def _vote(scene: NDArray[np.uint16], reference: NDArray[np.uint16]) -> tuple[float, float] | None:
     """(dy, dx) of one window, None where it has too little data or its bands disagree."""
-    valid = (scene[0] != NODATA) & (reference[0] != NODATA)
+    any_band = _BANDS[0]  # a pixel without data has none in every band
+    valid = (scene[any_band] != NODATA) & (reference[any_band] != NODATA)
     if valid.mean() < _MIN_VALID:
         return None
     inner = ndimage.binary_erosion(valid, iterations=2, border_value=1)

@@ -84,6 +84,10 @@ def blend_baseline(layers: Iterable[Layer], *, shape: tuple[int, int]) -> Compos
 def class_map(probabilities: UInt8, observed: Bool) -> UInt8:
     """The most probable class, [H, W] of `Cover`, 255 where not observed; ties go to the first."""
     known = observed & (probabilities[0] != NOT_OBSERVED)
-    classes: UInt8 = probabilities.argmax(axis=0).astype(np.uint8)
+    classes = np.zeros(observed.shape, np.uint8)
+    highest = probabilities[0].copy()
+    for number in range(1, len(probabilities)):  # argmax over the first axis: 7 x as slow
+        np.copyto(classes, np.uint8(number), where=probabilities[number] > highest)
+        np.maximum(highest, probabilities[number], out=highest)
     classes[~known] = NOT_OBSERVED
     return classes

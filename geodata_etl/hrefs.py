@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import tempfile
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -38,6 +39,8 @@ class Access:
     """Most that one scene's bands may decode to, bytes (13 bands of a full MGRS tile: 3.1 GB)."""
     max_block_bytes: int = 256 << 20
     """Most that one internal block or strip may decode to, bytes: GDAL decodes it whole."""
+    sign: Callable[[str], str] | None = None
+    """Makes of an address the one that is asked, with what opens it; the plain one is kept."""
     timeout_s: float = 60.0
     """Seconds without a byte from a host before a download is given up."""
 
@@ -106,7 +109,7 @@ class Access:
         try:
             # trust_env off: a proxy named by the environment would be a host nobody allowed
             with httpx.Client(timeout=self.timeout_s, trust_env=False) as client:
-                self._follow(client, url, path)
+                self._follow(client, self.sign(url) if self.sign else url, path)
         except httpx.HTTPError as error:
             raise SourceUnavailable(f"{url!r} could not be read ({error}): try again") from error
 

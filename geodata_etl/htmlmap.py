@@ -242,7 +242,7 @@ def _svg_path(geometry: BaseGeometry) -> str:
 
 
 def _scene_webp(path: Path | str, view: View, budget: int) -> bytes:
-    picture = Image.fromarray(render.true_color(read_scene(path, view)))
+    picture = Image.fromarray(render.true_color(read_scene(path, view, bands=render.TRUE_COLOR)))
     for quality in _QUALITIES:
         data = _encode(picture, "WEBP", quality=quality, method=4)
         if len(data) <= budget:

@@ -31,7 +31,7 @@ from geodata_etl.errors import Refusal, SceneRefused
 from geodata_etl.grid import Extent, Grid, extent_of_bounds
 from geodata_etl.scenes import MIN_EDGE_PX, Scene, SceneFile
 from geodata_etl.stac import grid_outline
-from geodata_etl.warp import lazy_stack
+from geodata_etl.warp import Read, SceneReader, lazy_stack
 
 _CHUNK_PX: Final = (BLOCK_PX, 2 * BLOCK_PX)
 """Rows and columns computed at a time: 6.3 MB of stack, one row of blocks, so that a source in
@@ -107,10 +107,11 @@ def ingest_scene(
     """
     with gdal_env():
         grid = scene_grid(scene, epsg=epsg, site_extent=site_extent)
-        shift = measure_shift(scene, grid, reference) if reference else None
+        read = SceneReader(scene.files)
+        shift = measure_shift(scene, grid, reference, read) if reference else None
         _check_shift(shift, max_shift_px)
         by = (shift.dy, shift.dx) if shift else (0.0, 0.0)
-        stack = lazy_stack(scene, grid, shift_yx_px=by, chunk_px=_CHUNK_PX)
+        stack = lazy_stack(scene, grid, shift_yx_px=by, chunk_px=_CHUNK_PX, read=read)
         tally = _Tally()
         digest = write_cog(
             out,
@@ -162,7 +163,7 @@ def scene_grid(scene: Scene, *, epsg: int, site_extent: Extent) -> Grid:
     return Grid(epsg, extent)
 
 
-def measure_shift(scene: Scene, grid: Grid, reference: Path) -> Shift:
+def measure_shift(scene: Scene, grid: Grid, reference: Path, read: Read | None = None) -> Shift:
     """The scene's shift against an ingested COG; only windows of both are read."""
     with gdal_env(), rasterio.open(reference, driver="GTiff") as file:
         fixed = cog_grid(file)
@@ -170,7 +171,7 @@ def measure_shift(scene: Scene, grid: Grid, reference: Path) -> Shift:
         raise ValueError(f"the reference is in EPSG:{fixed.epsg}, the site in EPSG:{grid.epsg}")
     shared = grid.extent & fixed.extent
     return estimate_shift(
-        scene_windows(scene, grid.epsg),
+        scene_windows(scene, grid.epsg, read),
         cog_windows(reference),
         extent=shared,
         preview=None if shared.empty else cog_preview(reference, shared),
@@ -209,14 +210,18 @@ class _Tally:
     squares: NDArray[np.float64] = field(default_factory=lambda: np.zeros(len(BANDS)))
 
     def add(self, pixels: NDArray[np.uint16]) -> None:
-        seen = pixels[:, pixels[0] != NODATA].astype(np.int64)
-        if not seen.shape[1]:
+        valid = pixels[0] != NODATA
+        count = int(np.count_nonzero(valid))
+        if not count:
             return
-        self.valid += seen.shape[1]
-        self.lows = np.minimum(self.lows, seen.min(axis=1))
-        self.highs = np.maximum(self.highs, seen.max(axis=1))
-        self.sums += seen.sum(axis=1)
-        self.squares += (seen**2).sum(axis=1)
+        self.valid += count
+        for i, band in enumerate(pixels):
+            seen = band.ravel() if count == band.size else band[valid]
+            self.lows[i] = min(self.lows[i], seen.min())
+            self.highs[i] = max(self.highs[i], seen.max())
+            exact = seen.astype(np.float64)  # sums and squares of a chunk stay below 2 ** 53
+            self.sums[i] += int(exact.sum())
+            self.squares[i] += exact @ exact
 
     def statistics(self) -> tuple[BandStatistics, ...]:
         mean = self.sums / self.valid

@@ -123,7 +123,9 @@ def to_lonlat(geometries: Sequence[BaseGeometry], epsg: int) -> list[BaseGeometr
     def project(points: NDArray[np.float64]) -> NDArray[np.float64]:
         return np.column_stack(transformer.transform(points[:, 0], points[:, 1]))
 
-    return [shapely.transform(geometry, project) for geometry in geometries]
+    if not geometries:
+        return []
+    return list(shapely.transform(np.array(geometries, dtype=object), project))
 
 
 def geodesic_areas_m2(geometries: Sequence[BaseGeometry], epsg: int) -> list[float]:

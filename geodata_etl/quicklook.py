@@ -92,8 +92,10 @@ def write_quicklook(
     layout = _layout(change_tif)
     canvas = Image.new("RGB", layout.size, _PAPER)
     share = read_share(observed_tif, layout.view)
-    after = render.true_color(read_scene(after_cog, layout.view))
-    before = render.true_color(read_scene(before_cog, layout.view))
+    after, before = (
+        render.true_color(read_scene(cog, layout.view, bands=render.TRUE_COLOR))
+        for cog in (after_cog, before_cog)
+    )
     change = _change_panel(layout, after, read_highest(change_tif, layout.view), share, changes)
     panels = [_enlarged(before, layout), _enlarged(after, layout), change]
     labels = [f"Before  {before_date}", f"After  {after_date}", "Change"]

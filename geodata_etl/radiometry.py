@@ -6,13 +6,14 @@ product that the metadata names; two sources that disagree are refused.
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
-from geodata_etl.bands import NODATA, REFLECTANCE_SCALE
+from geodata_etl.bands import BANDS, NODATA, REFLECTANCE_SCALE
 from geodata_etl.errors import Refusal, SceneRefused
 
 DTYPES: Final = ("uint8", "uint16", "int16", "float32", "float64")
@@ -91,19 +92,27 @@ def calibrate(
 
 
 def harmonise(
-    values: NDArray[Any], valid: NDArray[np.bool_], calibrations: list[Calibration]
+    values: NDArray[Any],
+    valid: NDArray[np.bool_],
+    calibrations: list[Calibration],
+    *,
+    only: Collection[str] = BANDS,
 ) -> NDArray[np.uint16]:
     """Stored values [bands, rows, columns] as the stack's uint16: reflectance x 10000, 0 = nodata.
 
     `valid` [rows, columns] is false where any band has nothing; values there are ignored.
+    Bands that are not in `only` are 0.
     """
-    out = np.empty(values.shape, np.uint16)
+    out = np.zeros(values.shape, np.uint16)
     for band, calibration in enumerate(calibrations):
-        factor = calibration.scale * REFLECTANCE_SCALE
-        shift = calibration.offset * REFLECTANCE_SCALE
-        scaled = np.where(valid, values[band], 0).astype(np.float64) * factor + shift
-        out[band] = np.clip(np.rint(scaled), NODATA + 1, _STORED_MAX)
-    out[:, ~valid] = NODATA
+        if BANDS[band] in only:
+            scaled = np.where(valid, values[band], 0).astype(np.float64)
+            scaled *= calibration.scale * REFLECTANCE_SCALE
+            scaled += calibration.offset * REFLECTANCE_SCALE
+            np.rint(scaled, out=scaled)
+            out[band] = np.clip(scaled, NODATA + 1, _STORED_MAX, out=scaled)
+    if not valid.all():
+        out[:, ~valid] = NODATA
     return out
 
 

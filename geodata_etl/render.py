@@ -39,8 +39,15 @@ LOWEST_SHOWN: Final = 0.3
 """Probability from which a change shows at all."""
 
 
+TRUE_COLOR: Final = ("blue", "green", "red")
+"""The bands that `true_color` looks at."""
+
+
 def true_color(stack: NDArray[np.uint16]) -> Picture:
-    """Red, green and blue of a stack uint16 [6, rows, columns] as an eye would see them."""
+    """Red, green and blue of a stack uint16 [6, rows, columns] as an eye would see them.
+
+    The other bands may be 0.
+    """
     return _composite(stack, {"red": _KNEE, "green": _KNEE, "blue": _KNEE}, _SATURATION)
 
 

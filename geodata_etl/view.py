@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from rasterio.enums import Resampling
 from rasterio.vrt import WarpedVRT
 
-from geodata_etl.bands import NOT_OBSERVED
+from geodata_etl.bands import BANDS, NODATA, NOT_OBSERVED
 from geodata_etl.cog import gdal_env
 from geodata_etl.grid import PIXEL_M, Extent, Grid, grid_of_transform
 
@@ -66,8 +66,10 @@ def grid_of(path: Path | str) -> Grid:
         return grid_of_transform(raster.crs.to_epsg(), raster.transform, *raster.shape)
 
 
-def read_scene(path: Path | str, view: View) -> NDArray[np.uint16]:
+def read_scene(path: Path | str, view: View, *, bands: Sequence[str] = BANDS) -> NDArray[np.uint16]:
     """The stack of a scene, uint16 [6, rows, columns], as the view sees it; 0 = nodata.
+
+    Only `bands` are read, the others are 0.
 
     It is read from the overview that is next finer than the view; the scene may cover another part
     of the zone than the view.
@@ -77,7 +79,9 @@ def read_scene(path: Path | str, view: View) -> NDArray[np.uint16]:
             level = _level(raster.overviews(1), view.factor)
         options = {} if level is None else {"overview_level": level}
         with rasterio.open(path, **options) as raster, WarpedVRT(raster, **_vrt(view)) as seen:
-            stack: NDArray[np.uint16] = seen.read()
+            stack = np.full((len(BANDS), *view.shape), NODATA, np.uint16)
+            places = [BANDS.index(name) for name in bands]
+            stack[places] = seen.read([place + 1 for place in places])
             return stack
 
 

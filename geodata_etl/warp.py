@@ -7,8 +7,9 @@ chunks are, so that no rounding ever depends on how the work was split.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from itertools import groupby
 from typing import Any, Final
 
@@ -52,19 +53,21 @@ def lazy_stack(
     *,
     shift_yx_px: tuple[float, float] = (0.0, 0.0),
     chunk_px: int | tuple[int, int] = 1024,
+    read: Read | None = None,
 ) -> xr.DataArray:
     """The scene on `grid` as the stack: uint16 [band, y, x], reflectance x 10000, 0 = nodata.
 
     `shift_yx_px` moves the content by (+rows, +columns) grid pixels, within the one resampling.
     Bands are cubic, validity is nearest. Files that lie on the lattice at 10 m are copied where the
-    shift is under `EXACT_SHIFT_PX`. Chunks are rounded up to whole cells of 512 px.
+    shift is under `EXACT_SHIFT_PX`. Chunks are rounded up to whole cells of 512 px. `read` is a
+    `SceneReader` that has read the scene before, so that what it decoded is not decoded again.
 
     Nothing is read until it is computed; then SceneRefused may be raised: UNREADABLE,
     UNDECLARED_NAN, INFINITE.
     """
     shift = (0.0, 0.0) if math.hypot(*shift_yx_px) < EXACT_SHIFT_PX else shift_yx_px
     edges = chunk_px if isinstance(chunk_px, tuple) else (chunk_px, chunk_px)
-    read = _Reader(scene.files)
+    read = read or SceneReader(scene.files)
     rows, cols = (_starts(size, edge) for size, edge in zip(grid.shape, edges, strict=True))
     blocks = [[_block(scene, grid, shift, read, (row, col)) for col in cols] for row in rows]
     x, y = _centres(grid)
@@ -92,7 +95,8 @@ def _block(
 ) -> Any:
     (top, bottom), (left, right) = spans
     arrays: Any = dask.array
-    task = delayed(warp_block, pure=False)(scene, grid, shift, read, spans)
+    warp = partial(warp_block, scene, grid, shift, read, spans)  # dask looks into arguments
+    task = delayed(warp, pure=False, traverse=False)()
     return arrays.from_delayed(task, (len(BANDS), bottom - top, right - left), np.uint16)
 
 
@@ -102,15 +106,19 @@ def warp_block(
     shift: tuple[float, float],
     read: Read,
     spans: tuple[Span, Span],
+    only: Collection[str] = BANDS,
 ) -> NDArray[np.uint16]:
-    """A rectangle of whole cells of the grid: uint16 [6, rows, columns]."""
+    """A rectangle of whole cells of the grid: uint16 [6, rows, columns].
+
+    Bands that are not in `only` cost no resampling and are 0; the others are as they always are.
+    """
     (top, bottom), (left, right) = spans
     out = np.zeros((len(BANDS), bottom - top, right - left), np.uint16)
     for row in range(top, bottom, CELL_PX):
         for col in range(left, right, CELL_PX):
             cell = Extent(row, col, min(row + CELL_PX, bottom), min(col + CELL_PX, right))
             place = cell.slices_in(Extent(top, left, bottom, right))
-            out[(slice(None), *place)] = _cell(scene, grid, cell, shift, read)
+            out[(slice(None), *place)] = _cell(scene, grid, cell, shift, read, only)
     return out
 
 
@@ -122,16 +130,22 @@ def _centres(grid: Grid) -> tuple[NDArray[Any], NDArray[Any]]:
 
 
 def _cell(
-    scene: Scene, grid: Grid, cell: Extent, shift: tuple[float, float], read: Read
+    scene: Scene,
+    grid: Grid,
+    cell: Extent,
+    shift: tuple[float, float],
+    read: Read,
+    only: Collection[str],
 ) -> NDArray[np.uint16]:
     values = np.zeros((len(BANDS), cell.height, cell.width), np.float32)
     valid = np.ones(values.shape[1:], bool)
     for file, bands in _by_file(scene):
         part = _Part(file, bands, _target(grid, cell, shift), grid.crs, values.shape[1:])
-        places = [BANDS.index(band.name) for band in bands]
-        values[places], good = part.pixels(read)
+        kept = [i for i, band in enumerate(bands) if band.name in only]
+        places = [BANDS.index(bands[i].name) for i in kept]
+        values[places], good = part.pixels(read, kept)
         valid &= good
-    return harmonise(values, valid, [band.calibration for band in scene.bands])
+    return harmonise(values, valid, [band.calibration for band in scene.bands], only=only)
 
 
 def _by_file(scene: Scene) -> Iterator[tuple[SceneFile, list[SceneBand]]]:
@@ -164,21 +178,28 @@ class _Part:
     crs: str
     shape: tuple[int, ...]
 
-    def pixels(self, read: Read) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
-        """Stored values as float32 [bands, rows, columns] and where they are valid."""
+    def pixels(
+        self, read: Read, kept: Sequence[int]
+    ) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
+        """Stored values of the bands `kept` as float32 [bands, rows, columns], and the validity.
+
+        The latter is that of all bands; resampled along with one band it is that of all, too.
+        """
         window = self._window()
         if window is None:
-            return self._nothing()
+            return self._nothing(len(kept))
         raw = read(self.file, [band.index for band in self.bands], window)
         good = np.all([_valid(band, raw[i]) for i, band in enumerate(self.bands)], axis=0)
-        values = raw.astype(np.float32)
+        values = raw[list(kept) or [0]].astype(np.float32)
         offset = self._lattice_offset()
         if offset is not None:
-            return self._copied(values, good, window, offset)
-        return self._warped(values, good, self.file.transform @ _corner(window))
+            values, valid = self._copied(values, good, window, offset)
+        else:
+            values, valid = self._warped(values, good, self.file.transform @ _corner(window))
+        return values[: len(kept)], valid
 
-    def _nothing(self) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
-        return np.zeros((len(self.bands), *self.shape), np.float32), np.zeros(self.shape, bool)
+    def _nothing(self, count: int) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
+        return np.zeros((count, *self.shape), np.float32), np.zeros(self.shape, bool)
 
     def _window(self) -> Window | None:
         """The source pixels under the cell with a margin, None where there are none."""
@@ -223,7 +244,7 @@ class _Part:
             int(window.col_off + window.width),
         )
         shared = cell & have
-        out, valid = self._nothing()
+        out, valid = self._nothing(len(values))
         if not shared.empty:
             into, source = shared.slices_in(cell), shared.slices_in(have)
             out[(slice(None), *into)] = values[(slice(None), *source)]
@@ -234,7 +255,7 @@ class _Part:
         self, values: NDArray[np.float32], good: NDArray[np.bool_], transform: Affine
     ) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
         if not good.any():
-            return self._nothing()
+            return self._nothing(len(values))
         nodata = None if good.all() else np.nan  # GDAL's kernels without a mask are 4 x as fast
         values[:, ~good] = np.nan
         out = self._resampled(values, transform, Resampling.cubic, nodata)
@@ -328,7 +349,7 @@ def _differs(raw: NDArray[Any], nodata: float | None) -> NDArray[np.bool_]:
     return np.ones(raw.shape, bool) if nodata is None else np.asarray(raw != nodata)
 
 
-class _Reader:
+class SceneReader:
     """Reads the files of a scene; each stays open and is read by one thread at a time.
 
     An open dataset keeps GDAL's decoded blocks, so that neighbouring cells do not decode them again
@@ -347,6 +368,7 @@ class _Reader:
         }
 
     def __call__(self, file: SceneFile, indexes: Sequence[int], window: Window) -> NDArray[Any]:
+        """Pixels of a window, in the file's own type. Raises SceneRefused: UNREADABLE."""
         manager, lock = self._open[file.path]
         try:
             with lock, gdal_env():

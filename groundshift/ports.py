@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -25,6 +25,18 @@ class ModelRevision:
     """Compute signature: provider, version, variant, batch policy and CPU ISA."""
     url: str
     """Base address of that revision, without a path."""
+
+
+@dataclass(frozen=True)
+class Split:
+    """What serves a group of models now: whole releases only, never parts of two."""
+
+    stable: tuple[ModelRevision, ...]
+    """The revisions that were rolled out."""
+    canary: tuple[ModelRevision, ...] = ()
+    """The revisions of the release in canary; empty unless all of them are ready."""
+    percent: int = 0
+    """The canary's share of the runs, 0..100."""
 
 
 class ObjectStore(Protocol):
@@ -68,6 +80,13 @@ class ModelClient(Protocol):
 
     def resolve(self, name: str) -> ModelRevision:
         """The revision that serves `name` now. Raises Unavailable."""
+        ...
+
+    def split(self, names: Sequence[str]) -> Split:
+        """The revisions that serve `names` now, in their order. Raises Unavailable.
+
+        Read once per planning: which side a run takes follows from it and the run alone.
+        """
         ...
 
     def infer(

@@ -11,7 +11,7 @@ import orjson
 
 from geodata_etl.bands import PROBABILITY_MAX
 from geodata_etl.grid import LATTICE
-from groundshift.ports import ModelClient, ModelRevision
+from groundshift.ports import ModelRevision, Split
 from groundshift.tiles import ModelSet
 
 ALGORITHM_VERSION: Final = 1
@@ -41,10 +41,19 @@ class Parameters:
         return asdict(self)
 
 
-def resolve_model_set(models: ModelClient) -> ModelSet:
-    """The three revisions that serve now. Raises Unavailable."""
-    cloud_mask, segmenter, change_classifier = map(models.resolve, MODEL_NAMES)
+def choose_model_set(split: Split, *, scene_id: str, baseline: Sequence[str]) -> ModelSet:
+    """The model set of one run: one choice for all three models, the same at every planning.
+
+    A higher percentage only adds runs to the canary, it moves none back.
+    """
+    canary = split.canary and canary_bucket(scene_id, baseline) < split.percent
+    cloud_mask, segmenter, change_classifier = split.canary if canary else split.stable
     return ModelSet(cloud_mask, segmenter, change_classifier)
+
+
+def canary_bucket(scene_id: str, baseline: Sequence[str]) -> int:
+    """Where a pair of scene and baseline falls, 0..99: in canary below its percentage."""
+    return int(_digest([scene_id, *baseline])[:16], 16) % 100
 
 
 def model_set_record(model_set: ModelSet) -> list[dict[str, str]]:

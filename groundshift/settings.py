@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Annotated
 
 import platformdirs
-from pydantic import Field
+from pydantic import Field, SecretStr
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 Count = Annotated[int, Field(ge=1)]
@@ -36,7 +36,19 @@ class Settings(BaseSettings):
         description="SQLAlchemy address of the ledger; empty: SQLite in the data folder",
     )
     object_root: str = Field(
-        default="", description="Folder of the objects; empty: in the data folder"
+        default="",
+        description="Folder of the objects, or s3://bucket/prefix; empty: in the data folder",
+    )
+    s3_endpoint: str = Field(
+        default="", description="Address of the S3 server, http(s)://host:port"
+    )
+    s3_region: str = Field(default="us-east-1", description="Region of the S3 server")
+    s3_access_key: str = Field(default="", description="Access key of the S3 server")
+    s3_secret_key: SecretStr = Field(
+        default=SecretStr(""), description="Secret key of the S3 server; from the environment only"
+    )
+    s3_retry_s: Positive = Field(
+        default=60.0, description="How long a failing S3 server is asked again, seconds"
     )
     model_dir: Path | None = Field(
         default=None, description="Model store to serve; empty: the models inside the package"
@@ -55,6 +67,9 @@ class Settings(BaseSettings):
     )
     allowed_hosts: tuple[str, ...] = Field(
         default=(), description="Hosts that scenes may be read from over http(s)"
+    )
+    allowed_buckets: tuple[str, ...] = Field(
+        default=(), description="Buckets of the S3 server that scenes may be read from"
     )
     max_file_bytes: Count = Field(
         default=8 << 30, description="Largest single file of a scene, bytes on disk"
@@ -123,6 +138,49 @@ class Settings(BaseSettings):
     max_losses: Count = Field(
         default=20, description="Deliveries cut off by the process's death before the dead letter"
     )
+    sink_url: str = Field(
+        default="", description="Address of the Broker; empty: what Knative says in K_SINK"
+    )
+    relay_in_flight: Count = Field(
+        default=8, description="Most events that wait for the Broker's answer at once, per relay"
+    )
+    relay_poll_s: Positive = Field(
+        default=0.25, description="Longest time until the relay sees a commit, seconds"
+    )
+    relay_lease_s: Positive = Field(
+        default=30.0, description="After this an event of a relay that died is sent again, seconds"
+    )
+    relay_grace_s: Positive = Field(
+        default=20.0, description="Longest wait for open answers when the relay ends, seconds"
+    )
+    relay_timeout_s: Annotated[float, Field(ge=0)] = Field(
+        default=0.0,
+        description="Longest wait for the Broker, seconds; 0: the Triggers' longest retry chain",
+    )
+    probe_port: Annotated[int, Field(ge=0, le=65535)] = Field(
+        default=9090, description="Port of /healthz and /metrics of relay and consume; 0: any free"
+    )
+    kafka_servers: str = Field(
+        default="", description="Kafka brokers, host:port with commas between"
+    )
+    kafka_topic: str = Field(
+        default="groundshift.scenes", min_length=1, description="Topic of scene notifications"
+    )
+    kafka_dead_letter_topic: str = Field(
+        default="groundshift.scenes.dead",
+        min_length=1,
+        description="Topic of messages that can never be handled, each with the reason",
+    )
+    kafka_group: str = Field(
+        default="groundshift", min_length=1, description="Consumer group of `groundshift consume`"
+    )
+    scene_suffixes: tuple[str, ...] = Field(
+        default=(".json",),
+        description="Ends of the keys whose bucket notifications announce a scene: STAC Items",
+    )
+    sweep_after_s: Positive = Field(
+        default=7200.0, description="Age from which unfinished work is overdue, seconds"
+    )
     database_timeout_s: Positive = Field(
         default=60.0, description="Longest wait for the database's write lock, seconds"
     )
@@ -134,7 +192,7 @@ class Settings(BaseSettings):
 
     @property
     def objects(self) -> str:
-        """Folder of the object store."""
+        """Folder or s3:// address of the object store."""
         return self.object_root or str(self.data_dir / "objects")
 
     @property

@@ -112,8 +112,8 @@ class TileChain:
         return TileResult(
             change=self._change(after, before.bands, before.probabilities, observed),
             observed=np.ascontiguousarray(observed[_CORE]).view(np.uint8),
-            before_class=class_map(before.probabilities, before.observed)[_CORE],
-            after_class=class_map(after.probabilities, after.clear)[_CORE],
+            before_class=class_map(before.probabilities[:, *_CORE], before.observed[_CORE]),
+            after_class=class_map(after.probabilities[:, *_CORE], after.clear[_CORE]),
         )
 
     def layer(self, tile: Tile, scene: TileScene) -> Layer:

@@ -10,10 +10,9 @@ import uvicorn
 from functions.app import create_app
 from functions.commands.common import settings_of
 from functions.heap import bound_heap
-from functions.local import open_ledger, open_store
+from functions.local import open_ledger, open_models, open_store
 from functions.platform import Platform
 from functions.stages import TABLE
-from groundshift.adapters.kserve_http import KServeClient
 from groundshift.errors import Misconfigured
 
 
@@ -25,18 +24,13 @@ def serve(stage: str, *, host: str, port: int) -> None:
     if not settings.models_url:
         raise Misconfigured(
             "a stage of its own needs GROUNDSHIFT_MODELS_URL, e.g. "
-            "http://{name}-predictor.NAMESPACE.svc.cluster.local"
+            "kserve://NAMESPACE, or http://{name}-predictor.NAMESPACE.svc.cluster.local"
         )
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s: %(message)s")
     bound_heap()
     with ExitStack() as stack:
-        models = stack.enter_context(
-            KServeClient(
-                settings.models_url,
-                max_in_flight=settings.max_in_flight,
-                timeout_s=settings.infer_timeout_s,
-            )
-        )
+        models = open_models(settings.models_url, settings)
+        stack.callback(models.close)
         ledger = stack.enter_context(open_ledger(settings))
         platform = Platform(settings, ledger, open_store(settings), models)
         handlers = {stage: TABLE[stage].handler()}

@@ -7,7 +7,6 @@ import fcntl
 import logging
 import os
 import shutil
-import signal
 import socket
 import sys
 from collections.abc import AsyncIterator, Iterator, Sequence
@@ -28,7 +27,7 @@ from starlette.routing import Route
 
 from functions import reports, show
 from functions.app import intake_route
-from functions.commands.common import platform_settings
+from functions.commands.common import ended_by_signals, platform_settings
 from functions.local import Embedded, embedded
 from functions.platform import SCRATCH
 from groundshift.errors import Conflict, Misconfigured, Unavailable
@@ -55,7 +54,7 @@ def up(
     for chatty in ("httpx", "alembic"):
         logging.getLogger(chatty).setLevel(logging.WARNING)
     settings = platform_settings(data_dir, roots, hosts)
-    with _ended_by_signals(), sole_owner(settings.data_dir), listening(host, port) as listener:
+    with ended_by_signals(), sole_owner(settings.data_dir), listening(host, port) as listener:
         with embedded(settings) as platform:
             _serve(platform, listener)
         _leave()
@@ -75,19 +74,6 @@ def _serve(platform: Embedded, listener: socket.socket) -> None:
         server.run(sockets=[listener])
     if not server.started:
         raise Unavailable("the platform did not start: the log above says why")
-
-
-@contextmanager
-def _ended_by_signals() -> Iterator[None]:
-    """SIGTERM and Ctrl-C end the process through its contexts, the model server with it."""
-    before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
-    for number in before:
-        signal.signal(number, lambda *_: sys.exit(0))
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
 
 
 def _leave() -> NoReturn:

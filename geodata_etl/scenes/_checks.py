@@ -129,13 +129,13 @@ def check_amount(read: Sequence[tuple[Facts, set[int]]], access: Access) -> None
     if total > access.max_decoded_bytes:
         raise SceneRefused(
             Refusal.TOO_LARGE,
-            f"the bands decode to {total} bytes, over the limit of {access.max_decoded_bytes}: cut "
-            "the scene to the site",
+            f"the bands of {read[0][0].href!r} decode to {total} bytes, over the limit of "
+            f"{access.max_decoded_bytes}: cut the scene to the site, or raise max_scene_bytes",
         )
     if block > access.max_block_bytes:
         raise SceneRefused(
             Refusal.TOO_LARGE,
-            f"one internal block decodes to {block} bytes, over the limit of "
+            f"an internal block of {read[0][0].href!r} decodes to {block} bytes, over the limit of "
             f"{access.max_block_bytes}: rewrite the file with tiles (gdal_translate -of COG)",
         )
 

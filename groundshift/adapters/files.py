@@ -119,15 +119,12 @@ class FileObjectStore:
     def _written(self, data: bytes | Path) -> Iterator[Path]:
         partial = self._partial / f"{os.getpid()}-{uuid.uuid4().hex}"
         try:
-            with partial.open("xb") as target:
-                if isinstance(data, Path):
-                    with data.open("rb") as source:
-                        shutil.copyfileobj(source, target, 1 << 20)
-                else:
-                    target.write(data)
-                if self._fsync:
-                    target.flush()
-                    os.fsync(target.fileno())
+            if isinstance(data, Path):
+                shutil.copyfile(data, partial)  # in the kernel, where it can
+            else:
+                partial.write_bytes(data)
+            if self._fsync:
+                _sync(partial)
             yield partial
         finally:
             partial.unlink(missing_ok=True)
@@ -154,7 +151,7 @@ class FileObjectStore:
                 ) from error
             raise
         if self._fsync:
-            _sync_folder(path.parent)
+            _sync(path.parent)
         return True
 
     def _sweep(self) -> None:
@@ -175,8 +172,9 @@ def _is_part(part: str) -> bool:
     )
 
 
-def _sync_folder(folder: Path) -> None:
-    fd = os.open(folder, os.O_RDONLY)
+def _sync(path: Path) -> None:
+    """Bring a file or a folder to the disk."""
+    fd = os.open(path, os.O_RDONLY)
     try:
         os.fsync(fd)
     finally:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from groundshift.errors import ModelMismatch, ModelRefused
 from groundshift.models import list_models
-from groundshift.ports import ModelRevision
+from groundshift.ports import ModelRevision, Split
 from groundshift.serving.session import Session
 from groundshift.v2 import BadMessage
 
@@ -36,6 +36,10 @@ class InProcessClient:
         return ModelRevision(
             name, record.short_digest, record.digest, session.signature, "inprocess:"
         )
+
+    def split(self, names: Sequence[str]) -> Split:
+        """What the store holds, without a canary. Raises ModelRefused."""
+        return Split(tuple(map(self.resolve, names)))
 
     def infer(
         self, revision: ModelRevision, inputs: Mapping[str, NDArray[np.generic]]

@@ -5,7 +5,8 @@ from __future__ import annotations
 import threading
 import time
 from collections import Counter, defaultdict
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from types import TracebackType
 from typing import Any, Final, Self
 
@@ -17,7 +18,7 @@ from tenacity import Retrying, retry_if_exception_type, stop_after_delay, wait_r
 from groundshift import v2
 from groundshift.errors import Misconfigured, ModelMismatch, ModelRefused, Unavailable
 from groundshift.models import short_digest
-from groundshift.ports import ModelRevision
+from groundshift.ports import ModelRevision, Split
 
 _RETRIED: Final = frozenset({408, 425, 429, 502, 503, 504})
 """Statuses after which the same request may work: a restart, a full queue, a gateway."""
@@ -80,7 +81,17 @@ class KServeClient:
 
     def resolve(self, name: str) -> ModelRevision:
         """The revision that serves `name` now. Raises Unavailable, ModelRefused, ModelMismatch."""
-        base = self._url.format(name=name)
+        found = self.describe(name, self._url.format(name=name))
+        if self._revision_url is None:
+            return found
+        return replace(found, url=self._revision_url.format(revision=found.revision))
+
+    def split(self, names: Sequence[str]) -> Split:
+        """What answers for each name, without a canary: one address shows one side only."""
+        return Split(tuple(map(self.resolve, names)))
+
+    def describe(self, name: str, base: str) -> ModelRevision:
+        """What answers for `name` at the address `base`. Raises as `resolve` does."""
         response = self._send(lambda: self._http.get(f"{base}/v2/models/{name}"))
         try:
             meta = response.json()
@@ -90,8 +101,6 @@ class KServeClient:
             raise Misconfigured(
                 f"{base} answers for {name!r} without a digest: it is no groundshift model server"
             ) from error
-        if self._revision_url is not None:
-            base = self._revision_url.format(revision=revision)
         return ModelRevision(name, revision, digest, signature, base)
 
     def infer(

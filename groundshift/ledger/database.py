@@ -13,6 +13,7 @@ from typing import Any, Final, Self
 
 import orjson
 from sqlalchemy import (
+    URL,
     Connection,
     CursorResult,
     Engine,
@@ -26,7 +27,7 @@ from sqlalchemy import (
 from sqlalchemy.dialects.postgresql import insert as pg_insert
 from sqlalchemy.dialects.sqlite import insert as sqlite_insert
 from sqlalchemy.engine import make_url
-from sqlalchemy.exc import DatabaseError, OperationalError
+from sqlalchemy.exc import DatabaseError, InterfaceError, OperationalError
 
 from groundshift.clock import Clock, SystemClock
 from groundshift.errors import Misconfigured, Unavailable
@@ -36,6 +37,9 @@ from groundshift.ledger.migrate import upgrade
 
 FEED_LOCK: Final = 0x6665_6564
 """Key of PostgreSQL's advisory lock under which feed numbers are given ("feed")."""
+WRITE_LOCK: Final = 0x7772_6974
+"""Key of PostgreSQL's advisory lock of the one writer ("writ")."""
+_LOCK_ONE: Final = text("SELECT pg_advisory_xact_lock(:key)")
 
 
 @dataclass
@@ -116,7 +120,7 @@ class Tx:
         misses nothing.
         """
         if self.connection.dialect.name == "postgresql":
-            self.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": FEED_LOCK})
+            self.execute(_LOCK_ONE, {"key": FEED_LOCK})
         last = self.execute(select(func.max(tables.feed.c.seq))).scalar() or 0
         row = {"alert_id": alert_id, "type": type_, "version": version, "tenant": tenant}
         values = {"seq": last + 1, **row, "payload": dict(payload), "created": self.now}
@@ -162,33 +166,44 @@ class Ledger:
         """Open, and bring the schema up to date; quick where it is.
 
         `url` is a SQLAlchemy address, of SQLite with a file, or of PostgreSQL; `timeout_s` the
-        longest wait for SQLite's write lock. Raises Misconfigured for any other database, or
+        longest wait for the write lock. Raises Misconfigured for any other database, or
         one that a newer groundshift made; Unavailable where the database does not answer.
         """
         engine = _engine(url, timeout_s)
+        with ExitStack() as undo:
+            undo.callback(engine.dispose)
+            cls._upgrade(engine)
+            undo.pop_all()
+        return cls(engine, clock=clock or SystemClock(), tenant=tenant, actor=actor)
+
+    @staticmethod
+    def _upgrade(engine: Engine) -> None:
         try:
             upgrade(engine)
         except DatabaseError as error:
-            engine.dispose()
             kind = Unavailable if isinstance(error, OperationalError) else Misconfigured
             raise kind(
                 f"the ledger {engine.url.render_as_string()!r} cannot be read ({error.orig}): "
                 "check that this is its address, and that it can be reached"
             ) from error
-        return cls(engine, clock=clock or SystemClock(), tenant=tenant, actor=actor)
 
     @contextmanager
-    def transaction(self) -> Iterator[Tx]:
+    def transaction(self, *, alone: bool = True) -> Iterator[Tx]:
         """A read-write transaction: commits at the end, rolls back on an error.
 
-        SQLite has one writer at a time (BEGIN IMMEDIATE), so keep slow work outside. Does not
-        nest within a thread (RuntimeError), it would wait for itself.
+        One writer at a time, so that what a stage reads still holds when it commits; keep slow
+        work outside. Not `alone`: for statements that lock the rows they touch (PostgreSQL only;
+        SQLite has one writer anyway). Does not nest within a thread (RuntimeError), it would wait
+        for itself. Raises Unavailable where the database went away; then nothing is committed, or,
+        where the last answer was lost, everything.
         """
         if getattr(self._writing, "on", False):
             raise RuntimeError("a transaction inside a transaction: pass the Tx on instead")
-        with self._as_writer(), self.engine.connect() as connection:
+        with self._as_writer(), self._reachable(), self.engine.connect() as connection:
             connection = connection.execution_options(groundshift_write=True)
             with connection.begin():
+                if alone and connection.dialect.name == "postgresql":
+                    connection.execute(_LOCK_ONE, {"key": WRITE_LOCK})
                 tx = Tx(connection, self.clock.now(), self._tenant, self._actor)
                 yield tx
         if tx.emitted:
@@ -197,8 +212,20 @@ class Ledger:
     @contextmanager
     def read(self) -> Iterator[Connection]:
         """A consistent view for reading; what is written in it is rolled back."""
-        with self.engine.connect() as connection:
+        with self._reachable(), self.engine.connect() as connection:
+            if connection.dialect.name == "postgresql":  # SQLite's transactions see one moment
+                connection = connection.execution_options(isolation_level="REPEATABLE READ")
             yield connection
+
+    @contextmanager
+    def _reachable(self) -> Iterator[None]:
+        try:
+            yield
+        except (OperationalError, InterfaceError) as error:
+            raise Unavailable(
+                f"the ledger {self.engine.url.render_as_string()!r} went away ({error.orig}): "
+                "the same works once it is back"
+            ) from error
 
     def subscribe(self, listener: Callable[[], None]) -> Callable[[], None]:
         """Call `listener` after every commit of this process that emitted; returns the undo.
@@ -254,7 +281,7 @@ def _engine(url: str, timeout_s: float) -> Engine:
     parsed = make_url(url)
     kind = parsed.get_backend_name()
     if kind == "postgresql":
-        return create_engine(parsed, json_serializer=_dumps, json_deserializer=orjson.loads)
+        return _postgres(parsed, timeout_s)
     if kind != "sqlite" or parsed.database in (None, "", ":memory:"):
         raise Misconfigured(
             f"database_url {parsed.render_as_string()!r}: "
@@ -271,6 +298,24 @@ def _engine(url: str, timeout_s: float) -> Engine:
     event.listen(engine, "connect", _sqlite_pragmas)
     event.listen(engine, "begin", _sqlite_begin)
     return engine
+
+
+def _postgres(url: URL, timeout_s: float) -> Engine:
+    wait_ms = int(timeout_s * 1000)
+    limits = {
+        "lock_timeout": wait_ms,
+        # whoever hangs, or whose machine is gone, must not hold the one writer's lock for ever
+        "idle_in_transaction_session_timeout": wait_ms,
+    }
+    options = " ".join(f"-c {name}={value}" for name, value in limits.items())
+    alive = {"keepalives_idle": 10, "keepalives_interval": 5, "keepalives_count": 3}
+    return create_engine(
+        url,
+        json_serializer=_dumps,
+        json_deserializer=orjson.loads,
+        pool_pre_ping=True,  # a server that was restarted cut every connection of the pool
+        connect_args={"connect_timeout": 10, "options": options, **alive},
+    )
 
 
 def _dumps(value: Any) -> str:

@@ -156,6 +156,12 @@ def release(tx: Tx, *, owner: str | None = None) -> int:
     return _unclaim(tx, claimed & (_d.c.owner == owner), lost=0)
 
 
+def prolong(tx: Tx, *, owner: str, lease: timedelta) -> int:
+    """Hold on to an owner's claims for `lease` from now; how many it has."""
+    held = _d.update().where(_d.c.state == "claimed", _d.c.owner == owner)
+    return tx.execute(held.values(lease_until=tx.now + lease)).rowcount
+
+
 def release_expired(tx: Tx) -> int:
     """Make the claims of silent owners, whose lease ran out, pending again; how many."""
     return _unclaim(tx, (_d.c.state == "claimed") & (_d.c.lease_until <= tx.now), lost=1)
@@ -190,6 +196,13 @@ def unpublished(connection: Connection) -> int:
     return connection.execute(query).scalar() or 0
 
 
+def oldest_open(connection: Connection) -> datetime | None:
+    """When the oldest event was said that is not delivered everywhere; None where all are."""
+    waits = _o.c.published.is_(None) | _o.c.seq.in_(select(_d.c.seq).where(_d.c.state.in_(OPEN)))
+    query = select(func.min(_o.c.created, type_=_o.c.created.type)).where(waits)
+    return connection.execute(query).scalar()
+
+
 def open_deliveries(connection: Connection) -> int:
     """Deliveries still to be made."""
     query = select(func.count()).select_from(_d).where(_d.c.state.in_(OPEN))
@@ -215,14 +228,21 @@ def dead_letters(connection: Connection) -> list[DeadLetter]:
 
 
 def record_dead(tx: Tx, event: Event, trigger: str, *, status: int | None, reason: str) -> bool:
-    """Note a dead letter that a Broker sent; False where it was noted before."""
+    """Note a dead letter that a Broker sent; False where it was noted before.
+
+    It ends a delivery that is open: whoever replayed it waits for the Broker's answer still.
+    """
     tx.emit(event)
     ours = (_o.c.source == event.source) & (_o.c.id == event.id)
     seq = tx.execute(select(_o.c.seq).where(ours)).scalar_one()
     tx.execute(_o.update().where(ours, _o.c.published.is_(None)).values(published=tx.now))
     row = {"seq": seq, "trigger": trigger, "state": "dead", "attempts": 1, "losses": 0}
     last = {"status": status, "reason": reason, "next_at": tx.now, "updated": tx.now}
-    return tx.insert_new(_d, row | last)
+    if tx.insert_new(_d, row | last):
+        return True
+    again = _d.update().where(_d.c.seq == seq, _d.c.trigger == trigger, _d.c.state != "dead")
+    ended = {"state": "dead", "owner": None, "lease_until": None, "attempts": _d.c.attempts + 1}
+    return tx.execute(again.values(**ended, **last)).rowcount == 1
 
 
 def replay(

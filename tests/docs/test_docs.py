@@ -124,6 +124,8 @@ def test_every_call_parses(line):
         assert parse(arguments).model_dir
         return
     command = docs.commands()[name]
+    while arguments and arguments[0] in getattr(command, "commands", {}):  # a group
+        command = command.commands[arguments.pop(0)]
     assert command.make_context(name, arguments).params
 
 

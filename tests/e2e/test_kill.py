@@ -1,4 +1,4 @@
-"""SIGKILL at random moments of a run: the restarted platform ends as an undisturbed one."""
+"""SIGKILL at random moments of a run, and SIGTERM: nothing is lost, nothing is left behind."""
 
 from __future__ import annotations
 
@@ -8,11 +8,13 @@ import random
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 
 from functions.local import Embedded
@@ -70,3 +72,27 @@ def _start_and_kill(folder: Path, items: list[Path], models_url: str, rng: rando
     code = process.wait()
     assert code in (0, -signal.SIGKILL), (folder / "work.log").read_text()[-2000:]
     return code == -signal.SIGKILL
+
+
+def test_a_terminated_detect_leaves_nothing_behind(
+    items: list[Path], model_store: Path, tmp_path: Path
+) -> None:
+    out, log = tmp_path / "out", tmp_path / "detect.log"
+    command = [sys.executable, "-m", "functions.cli", "detect", *map(str, items[:2])]
+    env = {**os.environ, "GROUNDSHIFT_MODEL_DIR": str(model_store)}
+    with log.open("wb") as said:
+        process = subprocess.Popen([*command, f"--out={out}"], env=env, stdout=said, stderr=said)
+    try:
+        deadline = time.monotonic() + 120
+        while not list(out.glob(".groundshift-*/objects/**/*")):  # it is at work
+            assert process.poll() is None, log.read_text()
+            assert time.monotonic() < deadline, log.read_text()
+            time.sleep(0.02)
+        children = psutil.Process(process.pid).children(recursive=True)
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(120) == 128 + signal.SIGTERM, log.read_text()
+    finally:
+        process.kill()
+    assert list(out.iterdir()) == []
+    assert children
+    assert psutil.wait_procs(children, timeout=30)[1] == []

@@ -12,7 +12,7 @@ from geodata_etl.bands import NOT_OBSERVED
 from geodata_etl.grid import CORE_PX, TILE_PX, Tile
 from groundshift.adapters.files import FileObjectStore
 from groundshift.adapters.inprocess import InProcessClient
-from groundshift.runs import resolve_model_set
+from groundshift.runs import MODEL_NAMES, choose_model_set
 from groundshift.serving.testing import write_test_models
 from groundshift.tiles import SingleFlight, TileChain, TileScene, cache_key
 
@@ -29,7 +29,7 @@ def chain(models: InProcessClient, tmp_path: Path) -> TileChain:
     models.calls.clear()
     return TileChain(
         models=models,
-        model_set=resolve_model_set(models),
+        model_set=choose_model_set(models.split(MODEL_NAMES), scene_id="b", baseline=["a"]),
         store=FileObjectStore(tmp_path),
         cloud_buffer_px=3,
     )

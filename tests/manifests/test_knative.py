@@ -10,9 +10,11 @@ from pathlib import Path
 import pytest
 import yaml
 
+from functions import cli
 from functions.stages import DEAD_LETTER, STAGES, TABLE, stages_table
 from groundshift.events import EVENTS, Event
 from groundshift.manifests import load, topology
+from groundshift.runs import MODEL_NAMES
 from groundshift.settings import Settings
 
 ROOT = Path(__file__).parents[2]
@@ -22,7 +24,11 @@ SHARED = Path(os.environ.get("GROUNDSHIFT_DATA", ROOT.parent / "shared" / "data"
 
 
 def services():
-    return [m for m in load("knative") if m["kind"] == "Service"]
+    return of_kind("Service")
+
+
+def of_kind(kind):
+    return [m for m in load("knative") if m["kind"] == kind]
 
 
 def template(manifest):
@@ -34,10 +40,12 @@ def container(manifest):
     return only
 
 
+IMAGE = "groundshift-functions"
 OURS = (
     "serving.knative.dev_services",
     "eventing.knative.dev_brokers",
     "eventing.knative.dev_triggers",
+    "sources.knative.dev_sinkbindings",
 )
 
 
@@ -50,7 +58,7 @@ def test_every_manifest_passes_the_real_schemas(tmp_path):
     command = [sys.executable, str(checker), str(tmp_path), *map(str, FILES)]
     answer = subprocess.run(command, capture_output=True, text=True, check=False)
     assert answer.returncode == 0, answer.stdout
-    assert f"{1 + len(services()) + len(STAGES)} checked" in answer.stdout
+    assert f"{2 + len(services()) + len(STAGES)} checked" in answer.stdout
 
 
 def test_each_stage_has_a_trigger_and_a_service_of_its_name():
@@ -109,14 +117,14 @@ def test_services_are_restricted_probed_and_scale_to_zero(manifest):
 
 def test_no_manifest_names_a_registry_or_a_version():
     for manifest in services():
-        assert container(manifest)["image"] == "groundshift"
+        assert container(manifest)["image"] == IMAGE
 
 
 def test_the_kustomization_lists_every_file():
     listed = yaml.safe_load((BASE / "kustomization.yaml").read_text())
     assert listed["resources"] == [f.name for f in FILES if f.name != "kustomization.yaml"]
     (image,) = listed["images"]
-    assert image["name"] == "groundshift"
+    assert image["name"] == IMAGE
 
 
 def test_kustomize_builds_what_the_runtime_reads():
@@ -131,6 +139,99 @@ def test_kustomize_builds_what_the_runtime_reads():
     assert {t.name: (t.service, t.retry) for t in topology(manifests).triggers.values()} == {
         t.name: (t.service, t.retry) for t in topology().triggers.values()
     }
+
+
+def pods():
+    """(name, pod template) of everything that runs."""
+    found = [(m["metadata"]["name"], template(m)) for m in services() + of_kind("Deployment")]
+    jobs = of_kind("CronJob")
+    return found + [
+        (m["metadata"]["name"], m["spec"]["jobTemplate"]["spec"]["template"]) for m in jobs
+    ]
+
+
+@pytest.mark.parametrize(("name", "pod"), pods(), ids=[name for name, _ in pods()])
+def test_every_pod_has_an_account_of_its_own_and_passes_restricted(name, pod):
+    assert pod["spec"]["serviceAccountName"] == name
+    (only,) = pod["spec"]["containers"]
+    assert only["image"] == IMAGE
+    security = only["securityContext"]
+    assert security["allowPrivilegeEscalation"] is False
+    assert security["capabilities"] == {"drop": ["ALL"]}
+    assert security["runAsNonRoot"] is True
+    assert security["readOnlyRootFilesystem"] is True
+    assert security["seccompProfile"] == {"type": "RuntimeDefault"}
+    written = {v["mountPath"]: v["name"] for v in only["volumeMounts"]}
+    assert written == {"/tmp": "tmp"}
+    assert {"name": "tmp", "emptyDir": {}} in pod["spec"]["volumes"]
+    sources = [next(iter(entry.values()))["name"] for entry in only["envFrom"]]
+    assert sources == ["groundshift", "groundshift"]
+
+
+def test_each_program_is_a_command_that_there_is():
+    known = {command.name or command.callback.__name__ for command in cli.app.registered_commands}
+    for name, pod in pods():
+        first, *rest = pod["spec"]["containers"][0]["args"]
+        assert first in known, name
+        assert first != "serve" or rest == [name]
+
+
+def test_only_who_asks_the_cluster_gets_a_token():
+    asking = {a["metadata"]["name"] for a in of_kind("ServiceAccount") if _has_token(a)}
+    assert asking == {"plan", "rollout"}
+    assert {a["metadata"]["name"] for a in of_kind("ServiceAccount")} == {
+        *(name for name, _ in pods()),
+        "rollout",
+    }
+
+
+def _has_token(account):
+    return account.get("automountServiceAccountToken", True)
+
+
+def test_only_rollout_may_change_a_model_and_only_one_of_the_three():
+    roles = {m["metadata"]["name"]: m["rules"] for m in of_kind("Role")}
+    granted = {}
+    for binding in of_kind("RoleBinding"):
+        for subject in binding["subjects"]:
+            granted.setdefault(subject["name"], []).extend(roles[binding["roleRef"]["name"]])
+    writing = {"create", "update", "patch", "delete", "deletecollection", "*"}
+    for account, rules in granted.items():
+        for rule in rules:
+            assert set(rule["apiGroups"]) <= {"serving.kserve.io", "serving.knative.dev"}
+            if account != "rollout":
+                assert not writing & set(rule["verbs"]), account
+    (change,) = [r for r in granted["rollout"] if "patch" in r["verbs"]]
+    assert sorted(change["resourceNames"]) == sorted(MODEL_NAMES)
+    assert change["verbs"] == ["patch"]
+
+
+def test_the_settings_are_settings():
+    (plain,) = of_kind("ConfigMap")
+    known = {f"GROUNDSHIFT_{name.upper()}" for name in Settings.model_fields}
+    assert set(plain["data"]) <= known
+    assert not {key for key in plain["data"] if "SECRET" in key or "DATABASE" in key}
+
+
+def test_nothing_comes_in_and_nothing_goes_out_but_what_is_named():
+    policies = {m["metadata"]["name"]: m["spec"] for m in of_kind("NetworkPolicy")}
+    assert policies.pop("deny-all") == {"podSelector": {}, "policyTypes": ["Ingress", "Egress"]}
+    for name, spec in policies.items():
+        for rule in [*spec.get("ingress", []), *spec.get("egress", [])]:
+            assert rule["ports"], name
+        for rule in spec.get("ingress", []):
+            assert rule["from"], name
+
+
+def test_the_relay_outlives_a_drained_node():
+    (relay,) = of_kind("Deployment")
+    (budget,) = of_kind("PodDisruptionBudget")
+    assert relay["spec"]["replicas"] > budget["spec"]["minAvailable"] >= 1
+    assert budget["spec"]["selector"] == relay["spec"]["selector"]
+    grace = template(relay)["spec"]["terminationGracePeriodSeconds"]
+    assert grace > Settings().relay_grace_s
+    (binding,) = of_kind("SinkBinding")
+    assert binding["spec"]["subject"]["name"] == relay["metadata"]["name"]
 
 
 def test_yaml_folders_hold_no_python():

@@ -17,6 +17,7 @@ from groundshift.serving.main import ServeOptions, parse
 
 ROOT = Path(__file__).parents[2]
 BASE = ROOT / "kserve" / "base"
+CLUSTER = ROOT / "kserve" / "cluster"
 SHARED = ROOT.parent / "shared"
 
 
@@ -151,7 +152,19 @@ def test_the_container_is_admitted_where_pod_security_is_restricted(container):
 
 
 def test_nothing_names_a_registry_or_a_namespace():
-    for path in BASE.glob("*.yaml"):
+    for path in BASE.glob("[0-9]*.yaml"):
         text = path.read_text()
         assert not re.search(r"image: \S*[./]", text), path.name
         assert "namespace:" not in text, path.name
+
+
+def test_the_init_container_is_the_hardened_one(services):
+    (container,) = yaml.safe_load_all((CLUSTER / "storage.yaml").read_text())
+    names = {s["spec"]["predictor"]["storageContainerName"] for s in services}
+    assert names == {container["metadata"]["name"]}
+    context = container["spec"]["container"]["securityContext"]
+    assert context["runAsNonRoot"] is True
+    assert context["capabilities"] == {"drop": ["ALL"]}
+    prefixes = [uri["prefix"] for uri in container["spec"]["supportedUriFormats"]]
+    for service in services:
+        assert service["spec"]["predictor"]["model"]["storageUri"].startswith(tuple(prefixes))

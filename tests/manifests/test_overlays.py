@@ -1,0 +1,186 @@
+"""Every overlay, rendered by Kustomize and held against the real CRDs."""
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+
+ROOT = Path(__file__).parents[2]
+SHARED = Path(os.environ.get("GROUNDSHIFT_DATA", ROOT.parent / "shared" / "data")).parent
+OVERLAYS = [
+    *(
+        f"{tree}/overlays/{name}"
+        for tree in ("knative", "kserve")
+        for name in ("staging", "canary")
+    ),
+    "knative/overlays/production",
+    "kserve/overlays/production",
+    "tests/cluster/overlay",
+]
+GPU = """\
+apiVersion: kustomize.config.k8s.io/v1beta1
+kind: Kustomization
+resources: [{root}/kserve/base]
+components: [{root}/kserve/components/gpu]
+"""
+CRDS = (
+    "eventing.knative.dev_brokers",
+    "eventing.knative.dev_kafkasinks",
+    "eventing.knative.dev_triggers",
+    "serving.knative.dev_services",
+    "serving.kserve.io_clusterstoragecontainers",
+    "serving.kserve.io_inferenceservices",
+    "serving.kserve.io_servingruntimes",
+    "sources.knative.dev_kafkasources",
+    "sources.knative.dev_sinkbindings",
+)
+UNKNOWN = {"external-secrets.io", "monitoring.coreos.com"}
+"""Groups whose CRDs are not at hand: their operators run in no test."""
+BUILT_IN = {"", "apps", "batch", "networking.k8s.io", "policy", "rbac.authorization.k8s.io"}
+
+
+def build(folder):
+    kubectl, kustomize = shutil.which("kubectl"), shutil.which("kustomize")
+    command = [kubectl, "kustomize"] if kubectl else [kustomize, "build"]
+    if command[0] is None:
+        pytest.skip("neither kubectl nor kustomize on this machine")
+    done = subprocess.run([*command, str(folder)], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    return [m for m in yaml.safe_load_all(done.stdout) if m]
+
+
+@pytest.fixture(scope="session")
+def rendered():
+    return {overlay: build(ROOT / overlay) for overlay in OVERLAYS}
+
+
+def group(manifest):
+    name, slash, _ = manifest["apiVersion"].partition("/")
+    return name if slash else ""
+
+
+def find(manifests, kind, name=None):
+    found = [m for m in manifests if m["kind"] == kind]
+    return [m for m in found if name in (None, m["metadata"]["name"])]
+
+
+def image_of(manifest):
+    """Images at any depth."""
+    if isinstance(manifest, list):
+        return {image for item in manifest for image in image_of(item)}
+    if isinstance(manifest, dict):
+        own = {manifest["image"]} if isinstance(manifest.get("image"), str) else set()
+        return own | {image for item in manifest.values() for image in image_of(item)}
+    return set()
+
+
+def test_all_of_it_passes_the_strict_check(rendered, tmp_path):
+    """With one misspelt copy as the control: only that is complained of."""
+    checker, crds = SHARED / "tools" / "validate_manifests.py", SHARED / "crds"
+    if not checker.exists():
+        pytest.skip(f"no CRDs beside the project: {crds}")
+    (tmp_path / "crds").mkdir()
+    for name in CRDS:  # all of them take a minute to parse
+        (tmp_path / "crds" / f"{name}.yaml").symlink_to(crds / f"{name}.yaml")
+    custom = [m for docs in rendered.values() for m in docs if group(m) not in BUILT_IN | UNKNOWN]
+    distinct = list({yaml.safe_dump(m): m for m in custom}.values())
+    (tmp_path / "all.yaml").write_text(yaml.safe_dump_all(distinct))
+    wrong = find(rendered["kserve/overlays/canary"], "InferenceService", "segmenter")[0]
+    text = yaml.safe_dump(wrong).replace("canaryTrafficPercent", "canaryTraficPercent")
+    (tmp_path / "wrong.yaml").write_text(text)
+    files = [tmp_path / "all.yaml", tmp_path / "wrong.yaml"]
+    answer = subprocess.run(
+        [sys.executable, checker, tmp_path / "crds", *files],
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    *problems, summary = answer.stdout.splitlines()
+    assert summary.startswith(f"{len(distinct) + 1} checked, 1 problem(s)"), answer.stdout
+    assert "canaryTraficPercent" in problems[0]
+    assert summary.endswith("no schema for []")
+
+
+@pytest.mark.parametrize("overlay", OVERLAYS)
+def test_everything_lies_in_the_platforms_namespace(rendered, overlay):
+    cluster_scoped = {"Namespace", "ClusterStorageContainer"}
+    for manifest in rendered[overlay]:
+        expected = None if manifest["kind"] in cluster_scoped else "groundshift"
+        assert manifest["metadata"].get("namespace") == expected, manifest["metadata"]["name"]
+
+
+@pytest.mark.parametrize("overlay", OVERLAYS)
+def test_every_image_has_a_version(rendered, overlay):
+    for image in image_of(rendered[overlay]):
+        name, _, tag = image.rpartition(":")
+        assert name, image
+        assert tag not in ("latest", ""), image
+    ours = {i for i in image_of(rendered[overlay]) if "groundshift-functions" in i}
+    assert len(ours) == int(overlay.startswith(("knative", "tests")))
+
+
+def test_no_secret_stands_in_what_a_user_applies(rendered):
+    for overlay, manifests in rendered.items():
+        if not overlay.startswith("tests/"):
+            assert not find(manifests, "Secret"), overlay
+
+
+def test_overlays_only_patch():
+    """A resource of an overlay's own would be a topology of its own; budgets follow replicas."""
+    for overlay in OVERLAYS[:-1]:
+        kustomization = yaml.safe_load((ROOT / overlay / "kustomization.yaml").read_text())
+        allowed = {"../../base", "../../cluster", "../production", "disruption.yaml"}
+        assert set(kustomization["resources"]) <= allowed, overlay
+
+
+def test_a_canary_changes_all_three_models_and_their_share_at_once(rendered):
+    before = find(rendered["kserve/overlays/production"], "InferenceService")
+    after = find(rendered["kserve/overlays/canary"], "InferenceService")
+    assert len(after) == len(before) == 3
+    for old, new in zip(before, after, strict=True):
+        predictor = dict(new["spec"]["predictor"])
+        assert 0 < predictor.pop("canaryTrafficPercent") < 100
+        uri = old["spec"]["predictor"]["model"]["storageUri"]
+        model = {**old["spec"]["predictor"]["model"], "storageUri": uri.replace("/v1", "/v2")}
+        assert predictor == {**old["spec"]["predictor"], "model": model}
+
+
+def test_production_takes_its_events_through_kafka(rendered):
+    manifests = rendered["knative/overlays/production"]
+    (broker,) = find(manifests, "Broker")
+    assert broker["metadata"]["annotations"]["eventing.knative.dev/broker.class"] == "Kafka"
+    config = broker["spec"]["config"]
+    assert find(manifests, config["kind"], config["name"])
+    (settings,) = find(manifests, "ConfigMap", "groundshift")
+    (source,) = find(manifests, "KafkaSource")
+    assert settings["data"]["GROUNDSHIFT_KAFKA_SERVERS"] in source["spec"]["bootstrapServers"]
+    for trigger in find(manifests, "Trigger"):
+        assert trigger["spec"]["delivery"]["deadLetterSink"]["ref"]["name"] == "dead-letter"
+
+
+@pytest.mark.parametrize("overlay", ["staging", "canary", "production"])
+def test_detect_never_asks_the_models_more_than_they_take(rendered, overlay):
+    (detect,) = find(rendered[f"knative/overlays/{overlay}"], "Service", "detect")
+    template = detect["spec"]["template"]
+    pods = int(template["metadata"]["annotations"]["autoscaling.knative.dev/max-scale"])
+    asked = pods * template["spec"]["containerConcurrency"] * 4  # GROUNDSHIFT_MAX_IN_FLIGHT
+    services = find(rendered[f"kserve/overlays/{overlay}"], "InferenceService")
+    taken = sum(
+        s["spec"]["predictor"]["maxReplicas"] * s["spec"]["predictor"]["containerConcurrency"]
+        for s in services
+    )
+    assert asked <= taken
+
+
+def test_the_gpu_component_asks_for_a_gpu(tmp_path):
+    relative = os.path.relpath(ROOT, tmp_path)
+    (tmp_path / "kustomization.yaml").write_text(GPU.format(root=relative))
+    manifests = build(tmp_path)
+    (runtime,) = find(manifests, "ServingRuntime")
+    (container,) = runtime["spec"]["containers"]
+    assert container["resources"]["limits"]["nvidia.com/gpu"] == "1"
+    assert container["image"].startswith("groundshift-models-gpu:")
+    for service in find(manifests, "InferenceService"):
+        assert service["spec"]["predictor"]["nodeSelector"] == {"nvidia.com/gpu.present": "true"}
