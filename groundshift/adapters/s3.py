@@ -9,6 +9,8 @@ with a key of its own, and says so instead of going on where it does.
 
 from __future__ import annotations
 
+import base64
+import hashlib
 import io
 import re
 import threading
@@ -207,8 +209,12 @@ class S3ObjectStore:
         address = self._client.presigned_put_object(self._bucket, name, _PUT_LIFE)
         with _opened(data) as (body, size):
             _check_size(name, size)
-            length = {"Content-Length": str(size), "Content-Type": "application/octet-stream"}
-            answer = self._http.request("PUT", address, body=body, headers={**headers, **length})
+            about = {
+                "Content-Length": str(size),
+                "Content-Type": "application/octet-stream",
+                "Content-MD5": _md5(body),  # seen: versitygw keeps what came of a PUT that was cut
+            }
+            answer = self._http.request("PUT", address, body=body, headers={**headers, **about})
         if answer.status == _TAKEN:
             raise _Taken
         if answer.status >= 300:
@@ -243,8 +249,9 @@ class S3ObjectStore:
         with self._asked:
             if self._decides is None:
                 name = self._prefix + _PROBE
-                self._trying(name, lambda: self._send(name, b"", {}))
-                self._decides = not self._put_new(name, name, b"")
+                self._trying(name, lambda: self._send(name, b"first", {}))
+                # other bytes, so that a try whose answer was lost is not taken for the winner
+                self._decides = not self._put_new(name, name, b"second")
         if not self._decides:
             raise Misconfigured(
                 f"the S3 server of bucket {self._bucket!r} ignores If-None-Match, so that two "
@@ -316,6 +323,15 @@ def _opened(data: bytes | Path) -> Iterator[tuple[IO[bytes], int]]:
             yield file, data.stat().st_size
     else:
         yield io.BytesIO(data), len(data)
+
+
+def _md5(body: IO[bytes]) -> str:
+    """The digest that S3 checks what arrived against; `body` stands at its beginning again."""
+    digest = hashlib.md5(usedforsecurity=False)
+    while part := body.read(_CHUNK):
+        digest.update(part)
+    body.seek(0)
+    return base64.b64encode(digest.digest()).decode()
 
 
 def _check_size(name: str, size: int) -> None:

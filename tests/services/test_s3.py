@@ -222,6 +222,11 @@ class _Handler(BaseHTTPRequestHandler):
         upstream.putrequest(self.command, self.path, skip_host=True, skip_accept_encoding=True)
         for name, value in headers.items():
             upstream.putheader(name, value)
+        if fault == "cut":  # the sender dies in the middle of its body
+            upstream.endheaders(body[: len(body) // 2])
+            upstream.close()
+            self.close_connection = True
+            return
         upstream.endheaders(body)
         response = upstream.getresponse()
         data = response.read()
@@ -302,6 +307,18 @@ def test_put_if_absent_knows_its_own_bytes_after_a_lost_answer(shaky, store, pro
     assert shaky.put_if_absent("k", DATA) is True
     proxy.faults.extend([fault] * 2)
     assert shaky.put_if_absent("k", b"others") is False
+    assert store.get("k") == DATA
+
+
+def test_an_upload_that_is_cut_leaves_no_object(store, proxy, bucket):
+    made = store_at(f"http://127.0.0.1:{proxy.server_port}", bucket, retry_s=0.5)
+    made.put_if_absent("asked", b"")
+    proxy.faults.extend(["cut"] * 1000)
+    with pytest.raises(Unavailable):
+        made.put_if_absent("k", DATA)
+    assert not store.exists("k")
+    proxy.faults.clear()
+    assert made.put_if_absent("k", DATA) is True
     assert store.get("k") == DATA
 
 
