@@ -21,7 +21,7 @@ test-slow: $(VENV)/.dev  ## the long ones too: 20 kill seeds, full-size memory (
 test-training: $(VENV)/.training  ## the tests that need torch
 	$(BIN)/python -m pytest -q -m training
 
-test-services: $(VENV)/.dev  ## against real PostgreSQL, S3 and Kafka servers (first time: about 10 minutes to build them)
+test-services: $(VENV)/.dev  ## against real PostgreSQL, S3 and Kafka servers (the first time builds them: about 30 minutes on 2 cores)
 	$(BIN)/python -m groundshift.testing.servers .services
 	$(BIN)/python -m pytest -q -m services tests/services
 

@@ -7,6 +7,8 @@ lies in SQLite and a folder, so that it goes on where it was, however it ended.
 from __future__ import annotations
 
 import asyncio
+import signal
+import sys
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
@@ -74,14 +76,19 @@ class Embedded:
     ) -> None:
         """Handle everything that waits, then return; `watch` is called a few times a second.
 
-        Raises Unavailable after `timeout_s`.
+        Raises Unavailable after `timeout_s`; SystemExit on SIGTERM, as soon as what is under way
+        in its threads has ended.
         """
 
         async def run() -> None:
-            await self.dispatcher().run_until_idle(timeout_s=timeout_s)
+            with _cancelled_by_sigterm():
+                await self.dispatcher().run_until_idle(timeout_s=timeout_s)
 
         with _watching(watch):
-            asyncio.run(run())
+            try:
+                asyncio.run(run())
+            except asyncio.CancelledError:
+                sys.exit(128 + signal.SIGTERM)
 
     def _apps(self, topology: Topology) -> dict[str, ASGIApp]:
         handlers = {name: TABLE[name].handler() for name in (*STAGES, DEAD_LETTER)}
@@ -159,6 +166,25 @@ def open_store(settings: Settings) -> ObjectStore:
         secret_key=settings.s3_secret_key.get_secret_value(),
         retry_s=settings.s3_retry_s,
     )
+
+
+@contextmanager
+def _cancelled_by_sigterm() -> Iterator[None]:
+    """SIGTERM cancels the task in here, as asyncio does for Ctrl-C.
+
+    An exception out of a plain signal handler can land in a destructor, where it is lost.
+    """
+    task = asyncio.current_task()
+    if task is None or threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    loop, before = asyncio.get_running_loop(), signal.getsignal(signal.SIGTERM)
+    loop.add_signal_handler(signal.SIGTERM, task.cancel)
+    try:
+        yield
+    finally:
+        loop.remove_signal_handler(signal.SIGTERM)
+        signal.signal(signal.SIGTERM, before)
 
 
 @contextmanager
