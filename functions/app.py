@@ -20,6 +20,7 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
+from functions.heap import trim_heap
 from functions.stages import TABLE
 from functions.transport import PROBLEM
 from groundshift.codec import MAX_BYTES, decode
@@ -77,7 +78,10 @@ def create_app(
     def handle(event: Event) -> None:
         if takes and event.type not in takes:
             raise UnknownEvent(f"{stage} takes {', '.join(takes)}, not {event.type}")
-        handler(event, platform)
+        try:
+            handler(event, platform)
+        finally:
+            trim_heap()
 
     async def receive(request: Request) -> Response:
         body = await _body(request, max_event_bytes)

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import ctypes
-import ctypes.util
 import sys
+from collections.abc import Callable
 from typing import Final
 
 _ARENA_MAX: Final = -8
@@ -20,10 +20,26 @@ def bound_heap() -> None:
     MiB then stay in fragmented arenas, which was measured to treble the resident set of `detect`.
     Elsewhere than on glibc nothing happens.
     """
-    if not sys.platform.startswith("linux"):
-        return
-    libc = ctypes.CDLL(ctypes.util.find_library("c"))
-    mallopt = getattr(libc, "mallopt", None)  # musl has none
+    mallopt = _glibc("mallopt")
     if mallopt is not None:
         mallopt(_ARENA_MAX, 2)
         mallopt(_MMAP_THRESHOLD, _THRESHOLD_BYTES)
+
+
+def trim_heap() -> None:
+    """Give what a stage has freed back to the system.
+
+    GDAL's blocks are of half a MiB and come from the arenas: after the ingest of a 10980 px scene
+    half a GiB of them was measured to stay there. A lower mmap threshold cures it too, at a
+    quarter more time.
+    """
+    malloc_trim = _glibc("malloc_trim")
+    if malloc_trim is not None:
+        malloc_trim(0)
+
+
+def _glibc(name: str) -> Callable[..., int] | None:
+    """A function of glibc; None elsewhere (musl has neither)."""
+    if not sys.platform.startswith("linux"):
+        return None
+    return getattr(ctypes.CDLL(None), name, None)
