@@ -6,11 +6,12 @@ import json
 import os
 import random
 import signal
+import sqlite3
 import subprocess
 import sys
 import time
 from collections.abc import Callable
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, closing
 from pathlib import Path
 from typing import Any
 
@@ -24,8 +25,12 @@ Open = Callable[..., AbstractContextManager[Embedded]]
 
 _KILLS = 3
 """Times that each run is cut off before it may finish."""
-_LONGEST_S = 14.0
-"""Kills fall within so many seconds of a start; a whole run takes about as long."""
+_MOST_SETTLED = 5
+"""A kill waits for up to so many deliveries since its start: counted in work, not in seconds, so
+that a fast machine does not finish first and a slow one gets further than its imports. Three of
+them together stay below what a run has."""
+_LONGEST_DELAY_S = 1.0
+"""And then falls at any moment of what is at work by now."""
 
 
 _SLOW = [pytest.param(seed, marks=pytest.mark.slow) for seed in range(2, 22)]
@@ -63,15 +68,26 @@ def _start_and_kill(folder: Path, items: list[Path], models_url: str, rng: rando
         "GROUNDSHIFT_ALLOWED_ROOTS": json.dumps([str(items[0].parent)]),
     }
     command = [sys.executable, "-m", "functions.cli", "work", "--data", str(folder), "--json"]
+    goal = _settled(folder) + rng.randint(0, _MOST_SETTLED)
+    delay = rng.uniform(0.0, _LONGEST_DELAY_S)
     with (folder / "work.log").open("ab") as log:
         process = subprocess.Popen(command, env=environment, stdout=log, stderr=log)
+        while process.poll() is None and _settled(folder) < goal:
+            time.sleep(0.01)
         try:
-            process.wait(timeout=rng.uniform(2.0, _LONGEST_S))
+            process.wait(timeout=delay)
         except subprocess.TimeoutExpired:
             process.send_signal(signal.SIGKILL)
     code = process.wait()
     assert code in (0, -signal.SIGKILL), (folder / "work.log").read_text()[-2000:]
     return code == -signal.SIGKILL
+
+
+def _settled(folder: Path) -> int:
+    """How many deliveries have ended, as the ledger's file says to anyone who looks."""
+    with closing(sqlite3.connect(f"file:{folder / 'ledger.db'}?mode=ro", uri=True)) as ledger:
+        (count,) = ledger.execute("SELECT count(*) FROM deliveries WHERE state = 'done'").fetchone()
+    return int(count)
 
 
 def test_a_terminated_detect_leaves_nothing_behind(
