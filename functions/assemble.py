@@ -129,6 +129,9 @@ def _facts(task: _Task) -> RunFacts:
         min_area_px=parameters.min_area_px,
         models={model["name"]: model["digest"] for model in task.run.model_set},
         software=__version__,
+        derived_from=tuple(
+            f"../../{keys.scene_item(scene)}" for scene in (*task.run.baseline, task.run.scene_id)
+        ),
     )
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -50,9 +49,8 @@ def _quicklooks(
     folder.mkdir(parents=True, exist_ok=True)
     for run in done:
         name = f"{scenes.find(known, run.scene_id).acquired:%Y-%m-%d}.png"
-        shutil.copyfile(
-            platform.store.url(keys.product(run.run_id, "quicklook.png")), folder / name
-        )
+        picture = platform.store.get(keys.product(run.run_id, "quicklook.png"))
+        (folder / name).write_bytes(picture)
 
 
 def _around(extents: Sequence[Extent]) -> Extent:

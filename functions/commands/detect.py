@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -177,9 +176,26 @@ def _collect(arrivals: Sequence[str], out: Path, platform: Embedded) -> Detectio
     store = platform.platform.store
     files = {name: out / name for name in keys.PRODUCTS}
     for name, path in files.items():
-        shutil.copyfile(store.url(keys.product(run.run_id, name)), path)
+        path.write_bytes(store.get(keys.product(run.run_id, name)))
+    _name_sources(files["item.json"], platform, run)
     record = orjson.loads(files["run.json"].read_bytes())
     return Detection(run.run_id, run.summary, files, record["timings"])
+
+
+def _name_sources(path: Path, platform: Embedded, run: Run) -> None:
+    """The Item stands alone here: its links lead to what a person gave, not into the store."""
+    query = (
+        select(tables.scenes.c.id, tables.arrivals.c.href)
+        .join(tables.arrivals, tables.arrivals.c.id == tables.scenes.c.arrival_id)
+        .where(tables.scenes.c.id.in_((*run.baseline, run.scene_id)))
+    )
+    with platform.platform.ledger.read() as connection:
+        hrefs = {row.id: row.href for row in connection.execute(query)}
+    item = orjson.loads(path.read_bytes())
+    for link in item["links"]:
+        if link["rel"] == "derived_from":
+            link["href"] = hrefs[link["href"].split("/")[-2]]
+    path.write_bytes(orjson.dumps(item, option=orjson.OPT_INDENT_2))
 
 
 def _run_of(arrivals: Sequence[str], platform: Embedded) -> Run:

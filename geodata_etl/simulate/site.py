@@ -218,10 +218,12 @@ class Site:
 def simulate_site(spec: SiteSpec) -> Site:
     """Lay out the land of a site and place its changes.
 
-    Raises ValueError for a size under 32 px or an unknown climate or sensor.
+    Raises ValueError for a size under 32 px, a place off the UTM zone, or an unknown climate or
+    sensor.
     """
     if spec.size_px < 32:
         raise ValueError(f"size_px is {spec.size_px}; a site needs at least 32 px")
+    _require_zone(spec)
     _sensor(spec.sensor)
     climate = _climate(spec)
     edge = spec.size_px + 2 * MARGIN
@@ -245,6 +247,16 @@ def simulate_site(spec: SiteSpec) -> Site:
         periodic(rng, size, beta=2.6, wavelength=40),
     )
     return Site(spec, climate, land, changes, per_material, textures)
+
+
+def _require_zone(spec: SiteSpec) -> None:
+    """UTM eastings lie within 100 to 900 km, northings within 0 to 10,000 km."""
+    size = spec.size_px
+    rows, columns = (spec.top, spec.top + size), (spec.left, spec.left + size)
+    if not (min(columns) >= 10_000 and max(columns) <= 90_000):
+        raise ValueError(f"left is {spec.left}; lattice columns of a UTM zone: 10000 to 90000")
+    if not (min(rows) >= -1_000_000 and max(rows) <= 0):
+        raise ValueError(f"top is {spec.top}; lattice rows of a UTM zone: -1000000 to 0")
 
 
 def default_dates(

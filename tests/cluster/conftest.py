@@ -21,7 +21,7 @@ import httpx
 import pytest
 from kubernetes.client import ApiClient
 from minio import Minio
-from sqlalchemy import func, select
+from sqlalchemy import Connection, func, select
 from sqlalchemy.engine import make_url
 
 from functions.cluster.state import read_state
@@ -307,19 +307,32 @@ class Cluster:
         wait_for(f"{stable}, canary {canary} at {percent} %", look, timeout_s=600)
 
     def wait_scenes(self, wanted: Mapping[str, str], *, timeout_s: float = 900) -> None:
-        """Wait until scenes, by STAC id, have these outcomes, and no work is under way."""
+        """Wait until scenes, by STAC id, have these outcomes, and no work is under way.
+
+        A scene that was refused will never get there: that fails at once, with the reason.
+        """
         scenes, runs = tables.scenes, tables.runs
         unfinished = select(func.count()).where(runs.c.state == "planned")
 
         def look() -> bool:
             with self.ledger.read() as connection:
+                refused = _refused(connection, wanted)
                 rows = connection.execute(select(scenes.c.stac_id, scenes.c.outcome)).all()
                 under_way = connection.execute(unfinished).scalar_one()
+            assert not refused, refused
             found = {row.stac_id: row.outcome for row in rows}
             right = all(found.get(name) == outcome for name, outcome in wanted.items())
             return right and not under_way and self.quiet()
 
         wait_for(f"scenes {dict(wanted)}", look, timeout_s=timeout_s)
+
+
+def _refused(connection: Connection, names: Collection[str]) -> list[str]:
+    """What was said of those of the scenes that were refused or failed."""
+    table = tables.arrivals
+    query = select(table.c.href, table.c.message).where(table.c.state.in_(("refused", "failed")))
+    rows = connection.execute(query).all()
+    return [row.message for row in rows if Path(row.href).stem in names]
 
 
 def _release(version: str) -> str:

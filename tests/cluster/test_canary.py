@@ -85,7 +85,7 @@ class Series:
 
 def series(cluster: Any, folder: Path, *, name: str, seed: int, count: int) -> Series:
     site = simulate_site(
-        SiteSpec(seed=seed, size_px=SIZE_PX, top=-900_000 - 40_000 * seed, left=350_000)
+        SiteSpec(seed=seed, size_px=SIZE_PX, top=-400_000 - 2_000 * seed, left=35_000)
     )
     made = [
         write_scene(site.scene(START + timedelta(days=5 * n)), site, folder) for n in range(count)

@@ -49,7 +49,7 @@ def places(tmp_path_factory) -> list[list[Path]]:
 
 def _place(folder: Path, index: int) -> list[Path]:
     site = simulate_site(
-        SiteSpec(seed=50 + index, size_px=500, top=-2_000_000 - 30_000 * index, left=420_000)
+        SiteSpec(seed=50 + index, size_px=500, top=-300_000 - 3_000 * index, left=42_000)
     )
     return [write_scene(site.scene(START + timedelta(days=40 * n)), site, folder) for n in range(3)]
 

@@ -20,7 +20,7 @@ KNATIVE = "serving.knative.dev__service"
 def scene(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """One scene of a place that no other test looks at."""
     folder = tmp_path_factory.mktemp("idle")
-    site = simulate_site(SiteSpec(seed=21, size_px=500, top=-1_200_000, left=300_000))
+    site = simulate_site(SiteSpec(seed=21, size_px=500, top=-250_000, left=30_000))
     return write_scene(site.scene(datetime(2024, 6, 1, 10, 30, tzinfo=UTC)), site, folder)
 
 

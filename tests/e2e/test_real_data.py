@@ -98,7 +98,10 @@ def check_products(found: Detection) -> None:
     for name in ("change", "observed", "before_class", "after_class"):
         valid, errors, _ = cog_validate(found.files[f"{name}.tif"], quiet=True)
         assert valid, errors
-    validate_item(json.loads(found.files["item.json"].read_text()))
+    item = json.loads(found.files["item.json"].read_text())
+    validate_item(item)
+    assert all(Path(link["href"]).is_file() for link in item["links"])
+    assert len(item["links"]) == 2
     frame = geopandas.read_parquet(found.files["changes.parquet"])
     assert frame.crs.is_projected
     assert len(frame) == found.summary["polygons"]

@@ -255,6 +255,10 @@ def test_what_cannot_be_drawn_is_refused(
 def test_bad_specs_are_refused() -> None:
     with pytest.raises(ValueError, match="32 px"):
         simulate_site(SiteSpec(seed=1, size_px=8))
+    with pytest.raises(ValueError, match="left is 350000"):
+        simulate_site(SiteSpec(seed=1, size_px=64, left=350_000))
+    with pytest.raises(ValueError, match="top is -2000000"):
+        simulate_site(SiteSpec(seed=1, size_px=64, top=-2_000_000))
     with pytest.raises(ValueError, match="temperate"):
         simulate_site(SiteSpec(seed=1, size_px=64, climate="moon"))
     with pytest.raises(ValueError, match="730 days"):
