@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 
-.PHONY: demo docs test test-slow test-training test-services test-cluster lint check lock images clean help
+.PHONY: demo docs test test-slow test-training test-services test-cluster load lint check lock images clean help
 
 help:            ## this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 18
@@ -21,12 +21,15 @@ test-slow: $(VENV)/.dev  ## the long ones too: 20 kill seeds, full-size memory (
 test-training: $(VENV)/.training  ## the tests that need torch
 	$(BIN)/python -m pytest -q -m training
 
-test-services: $(VENV)/.dev  ## against real PostgreSQL, S3 and Kafka servers (the first time builds them: about 30 minutes on 2 cores)
+test-services: $(VENV)/.dev  ## against real PostgreSQL, S3, Kafka and Prometheus servers (the first time builds them: about 30 minutes on 2 cores)
 	$(BIN)/python -m groundshift.testing.servers .services
 	$(BIN)/python -m pytest -q -m services tests/services
 
 test-cluster: $(VENV)/.dev  ## end to end on Kubernetes: KUBECONFIG's, else the one beside this folder
 	tests/cluster/run
+
+load: $(VENV)/.dev       ## load test: intake, models, a burst of 200 scenes; writes docs/load.md (TARGET=cluster: the KUBECONFIG's)
+	PYTHONPATH=benchmarks $(BIN)/python -m load $(or $(TARGET),embedded)
 
 lint: $(VENV)/.dev       ## format, lint, types, import rules
 	$(BIN)/ruff format --check .

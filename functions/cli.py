@@ -13,12 +13,12 @@ from datetime import UTC, datetime
 from enum import StrEnum
 from importlib.metadata import entry_points
 from pathlib import Path
-from typing import Annotated, Final, Literal, NoReturn
+from typing import Annotated, Final, NoReturn
 
 import typer
 
 from functions import show
-from functions.commands import cluster
+from functions.commands import cluster, online
 from geodata_etl.bands import Cover
 from groundshift.errors import GroundshiftError, SceneRefused
 
@@ -67,13 +67,6 @@ class _State(StrEnum):
     PROVISIONAL = "provisional"
     CONFIRMED = "confirmed"
     WITHDRAWN = "withdrawn"
-
-
-def _even(pixels: int) -> int:
-    """A site's edge. Raises BadParameter."""
-    if pixels % 2:
-        raise typer.BadParameter(f"{pixels} is odd: the 20 m bands need an even number of pixels")
-    return pixels
 
 
 def _cover(label: str | None) -> str | None:
@@ -139,10 +132,13 @@ def demo(
         "demo"
     ),
     size: Annotated[
-        int, typer.Option(help="Edge of the site, pixels.", min=512, callback=_even)
+        int, typer.Option(help="Edge of the site, pixels.", min=512, callback=online.even)
     ] = 2240,
     dates: Annotated[int, typer.Option(help="How many scenes.", min=2, max=_MOST_DATES)] = 6,
     seed: Annotated[int, typer.Option(help="Another seed, another site.")] = 7,
+    open_: Annotated[
+        bool, typer.Option("--open", help="Go on as `up` and open the dashboard on it.")
+    ] = False,
     json: Json = False,
 ) -> None:
     """Simulate a site, push every scene through the platform, end on a map and the score.
@@ -153,6 +149,18 @@ def demo(
 
     report = command.demo(out, size=size, dates=dates, seed=seed, quiet=json)
     show.demo(report, as_json=json)
+    if open_:
+        from functions.commands import up as running
+
+        running.up(
+            data_dir=out / command.PLATFORM,
+            host="127.0.0.1",
+            port=0,
+            roots=[out],
+            hosts=None,
+            dashboard=True,
+            open_browser=True,
+        )
 
 
 @app.command()
@@ -162,6 +170,10 @@ def up(
     port: Port = 8080,
     allow: Allow = None,
     allow_host: AllowHost = None,
+    dashboard: Annotated[
+        bool | None,
+        typer.Option("--dashboard/--no-dashboard", help="The map too; default: on a terminal."),
+    ] = None,
 ) -> None:
     """Run the platform until it is stopped: POST /events, /v2 (models), /metrics, /readyz.
 
@@ -169,7 +181,26 @@ def up(
     """
     from functions.commands import up as command
 
-    command.up(data_dir=data, host=host, port=port, roots=allow, hosts=allow_host)
+    shown = sys.stdout.isatty() if dashboard is None else dashboard
+    command.up(data_dir=data, host=host, port=port, roots=allow, hosts=allow_host, dashboard=shown)
+
+
+@app.command("dashboard")
+def show_dashboard(
+    api: Annotated[
+        str, typer.Option(help="Address of the platform whose alerts to show.")
+    ] = "http://127.0.0.1:8080",
+    host: Annotated[str, typer.Option(help="Address to listen on, loopback.")] = "127.0.0.1",
+    port: Annotated[
+        int, typer.Option(help="Port of the pages; 0: any free.", min=0, max=65535)
+    ] = 8501,
+    open_: Annotated[bool, typer.Option("--open", help="Open it in the browser.")] = False,
+    listen_fd: Annotated[int | None, typer.Option(hidden=True)] = None,
+) -> None:
+    """Show the alerts of a running platform on a map: review, label, watch. Until it is stopped."""
+    from functions.commands import dashboard as command
+
+    command.dashboard(api=api, host=host, port=port, open_browser=open_, listen_fd=listen_fd)
 
 
 @app.command()
@@ -254,24 +285,8 @@ def alerts(
         show.alerts(rows, as_json=json)
 
 
-@app.command()
-def simulate(
-    out: Annotated[Path, typer.Option(help="Folder for scenes, Items and truth.")],
-    site: Annotated[
-        int, typer.Option(help="Edge of the site, pixels.", min=128, callback=_even)
-    ] = 1024,
-    dates: Annotated[int, typer.Option(help="How many scenes.", min=1, max=_MOST_DATES)] = 4,
-    sensor: Annotated[
-        Literal["sentinel-2", "landsat"], typer.Option(help="Whose bands, noise and pixels.")
-    ] = "sentinel-2",
-    seed: Annotated[int, typer.Option(help="The same seed, the same scenes.")] = 0,
-    json: Json = False,
-) -> None:
-    """Make scenes with STAC Items and exact truth: seasons, clouds, shifts and known changes."""
-    from functions.commands import simulate as command
-
-    made = command.simulate(out, size=site, dates=dates, sensor=sensor, seed=seed, quiet=json)
-    show.simulated(made, as_json=json)
+app.command()(online.simulate)
+app.command()(online.backfill)
 
 
 @app.command()

@@ -1,6 +1,7 @@
-"""The documentation's tables, made from the code: ``python -m functions.docs`` renews them.
+"""What the code says in the documentation: ``python -m functions.docs`` renews it.
 
 A table stands between ``<!-- name -->`` and ``<!-- /name -->``; whatever was there is replaced.
+`PICTURES` are files of their own.
 """
 
 from __future__ import annotations
@@ -19,8 +20,11 @@ from typing import Any, Final
 
 import typer.main
 
-from functions import cli
+from functions import architecture, cli, stream_tables
+from functions.announcements import Defect, Shape
+from functions.picture import picture
 from functions.stages import stages_table
+from functions.stream import Kind
 from geodata_etl.errors import Refusal
 from groundshift.baseline import Skip
 from groundshift.events import events_table
@@ -101,15 +105,25 @@ def reasons_table(kind: type[StrEnum]) -> str:
 
 TABLES: Final[Mapping[str, Callable[[], str]]] = MappingProxyType(
     {
+        "architecture": architecture.mermaid,
         "commands": commands_table,
         "events": events_table,
+        "parts": architecture.table,
         "refusals": lambda: reasons_table(Refusal),
         "settings": settings_table,
         "skips": lambda: reasons_table(Skip),
         "stages": stages_table,
+        "stream": stream_tables.stream_table,
+        "stream_defects": lambda: stream_tables.defects_table(reasons(Defect)),
+        "stream_kinds": lambda: stream_tables.kinds_table(reasons(Kind)),
+        "stream_shapes": lambda: stream_tables.shapes_table(reasons(Shape)),
     }
 )
 """What stands between the markers of each name."""
+PICTURES: Final[Mapping[str, Callable[[], str]]] = MappingProxyType(
+    {"docs/images/architecture.svg": picture}
+)
+"""What stands in each file."""
 _MARKED: Final = re.compile(r"<!-- (\w+) -->\n(.*?)<!-- /\1 -->", re.DOTALL)
 
 
@@ -130,11 +144,13 @@ def pages(root: Path) -> list[Path]:
 
 def main(root: Path = Path()) -> None:
     """Renew every page below `root`, and say which ones changed."""
-    for page in pages(root):
-        text = page.read_text()
-        if (new := renewed(text)) != text:
-            page.write_text(new)
-            sys.stdout.write(f"renewed {page}\n")
+    made = {page: renewed(page.read_text()) for page in pages(root)}
+    made |= {root / name: draw() for name, draw in PICTURES.items()}
+    for path, new in made.items():
+        if not path.exists() or path.read_text() != new:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(new)
+            sys.stdout.write(f"renewed {path}\n")
 
 
 if __name__ == "__main__":

@@ -12,7 +12,7 @@ import sys
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
@@ -51,14 +51,15 @@ class Embedded:
     """The client of the model server, with its counts."""
     server: ModelServerProcess | None
     """The model server, where this process started it."""
+    topology: Topology = field(default_factory=topology)
+    """The Services and Triggers that it follows."""
 
     def dispatcher(self) -> Dispatcher:
         """A dispatcher over the stages' apps; to be made on the loop that runs it."""
-        triggers = topology()
         return Dispatcher(
             self.platform.ledger,
-            triggers,
-            AppTransport(self._apps(triggers)),
+            self.topology,
+            AppTransport(self._apps(self.topology)),
             settings=self.platform.settings,
             metrics=self.metrics,
         )

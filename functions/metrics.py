@@ -1,8 +1,19 @@
-"""Counters of the dispatcher, the relay and the consumer, for Prometheus."""
+"""Counters of the dispatcher, the relay and the consumer, and what the ledger says of the whole."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from datetime import datetime
+
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+from prometheus_client.core import GaugeMetricFamily
+from prometheus_client.registry import Collector
+from sqlalchemy import func, select
+
+from groundshift.ledger import Ledger, deliveries, tables
+
+_OLDEST = "groundshift_outbox_oldest_seconds", "Age of the oldest event that was not delivered yet"
+_DEAD = "groundshift_dead_letters", "Deliveries that were given up and wait for a replay"
 
 
 class DispatchMetrics:
@@ -53,10 +64,43 @@ class RelayMetrics:
             registry=self.registry,
         )
         self.oldest_s = Gauge(
-            "groundshift_outbox_oldest_seconds",
-            "Age of the oldest event that was not delivered yet",
+            *_OLDEST,
             registry=self.registry,
         )
+        self.dead = Gauge(*_DEAD, registry=self.registry)
+
+
+class LedgerMetrics(Collector):
+    """What the ledger says at the moment it is asked: nothing is counted twice, or forgotten.
+
+    `collect` reads the database: call it in a worker thread. Raises Unavailable.
+    """
+
+    def __init__(self, ledger: Ledger) -> None:
+        self._ledger = ledger
+
+    def collect(self) -> Iterator[GaugeMetricFamily]:
+        """The gauges, read now."""
+        with self._ledger.read() as connection:
+            oldest = deliveries.oldest_open(connection)
+            dead = deliveries.dead(connection)
+            run = tables.runs.c.state
+            runs = connection.execute(select(run, func.count()).group_by(run)).all()
+        yield GaugeMetricFamily(*_OLDEST, value=self._age_s(oldest))
+        yield GaugeMetricFamily(*_DEAD, value=dead)
+        by_state = GaugeMetricFamily("groundshift_runs", "Runs by state", labels=("state",))
+        for state, count in runs:
+            by_state.add_metric((state,), count)
+        yield by_state
+
+    def describe(self) -> Iterator[GaugeMetricFamily]:
+        """The gauges without values, so that registering reads nothing."""
+        yield GaugeMetricFamily(*_OLDEST)
+        yield GaugeMetricFamily(*_DEAD)
+        yield GaugeMetricFamily("groundshift_runs", "Runs by state")
+
+    def _age_s(self, since: datetime | None) -> float:
+        return (self._ledger.clock.now() - since).total_seconds() if since else 0.0
 
 
 class ConsumerMetrics:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from groundshift.baseline import Rules
 from groundshift.ledger import Ledger
@@ -12,6 +12,9 @@ from groundshift.ports import ModelClient, ObjectStore
 from groundshift.runs import Parameters
 from groundshift.settings import Settings
 from groundshift.tiles import SingleFlight
+
+if TYPE_CHECKING:
+    from functions.blocks import Scorer  # Dask, which most stages do without
 
 SCRATCH: Final = "scratch"
 """Folder below the data folder."""
@@ -27,6 +30,8 @@ class Platform:
     models: ModelClient
     flights: SingleFlight = field(default_factory=SingleFlight)
     """Keeps two workers of this process from computing the same thing."""
+    score: Scorer | None = None
+    """Makes blocks elsewhere, as a backfill's Dask cluster does; None: in this process."""
 
     @property
     def scratch(self) -> Path:

@@ -145,8 +145,9 @@ class Relay:
                     claimed += deliveries.claim(
                         tx, name, owner=self._owner, lease=lease, limit=left
                     )
-            oldest = deliveries.oldest_open(tx.connection)
+            oldest, dead = deliveries.oldest_open(tx.connection), deliveries.dead(tx.connection)
         self._forget(settled)
+        self._metrics.dead.set(dead)
         self._metrics.oldest_s.set((tx.now - oldest).total_seconds() if oldest else 0.0)
         for delivery in claimed:
             self._start(delivery)

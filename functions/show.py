@@ -14,6 +14,7 @@ from rich.markup import escape
 from rich.table import Table
 
 if TYPE_CHECKING:
+    from functions.commands.backfill import Backfilled
     from functions.commands.demo import DemoReport
     from functions.commands.detect import Detection
     from functions.commands.doctor import Check
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from functions.commands.simulate import Simulated
     from functions.commands.submit import Submitted
     from functions.reports import Gap
+    from functions.stream import Streamed
     from functions.sweep import Swept
     from groundshift.ledger import DeadLetter
 
@@ -206,6 +208,36 @@ def simulated(made: Simulated, *, as_json: bool) -> None:
         return
     table("Scenes", ("item", "acquired", "cloud"), made.rows)
     out.print(f"{made.changes} known changes; truth in {escape(str(made.truth))}")
+
+
+def streamed(report: Streamed, *, as_json: bool) -> None:
+    """What was sent to Kafka."""
+    if as_json:
+        document(report.as_dict())
+        return
+    rows = [(kind, shape, number, size / 1000) for kind, shape, number, size in report.rows]
+    table("Messages by kind", ("kind", "shape", "messages", "kB"), rows)
+    rate = report.messages / report.seconds if report.seconds else 0.0
+    out.print(
+        f"{report.messages} messages about {report.scenes} scenes in {report.seconds:.1f} s "
+        f"({rate:.1f} a second), {report.behind_s:.2f} s behind at most.",
+        highlight=False,
+    )
+
+
+def backfilled(report: Backfilled, *, as_json: bool) -> None:
+    """What history came to."""
+    if as_json:
+        document(report.as_dict())
+        return
+    where = f"{report.workers} threads of the Dask cluster" if report.workers else "threads here"
+    span = f"{report.first:%Y-%m-%d} to {report.last:%Y-%m-%d}" if report.first else "undated"
+    status(report.status, as_json=False)
+    out.print(
+        f"{report.scenes} scenes ({span}), {report.new} of them new, "
+        f"in {report.seconds:.1f} s on {where}.",
+        highlight=False,
+    )
 
 
 def checks(found: Sequence[Check], *, as_json: bool, title: str = "groundshift doctor") -> None:

@@ -16,8 +16,8 @@ if TYPE_CHECKING:
 
     Handler = Callable[[Event, Platform], None]
 
-STAGES: Final = ("ingest", "plan", "detect", "assemble", "track")
-"""Every stage, in the order of the flow."""
+STAGES: Final = ("ingest", "plan", "detect", "assemble", "track", "review", "sweep")
+"""Every stage, in the order of the flow; the last one looks after the others."""
 DEAD_LETTER: Final = "dead-letter"
 """No stage: the service that notes what every Trigger gave up."""
 
@@ -82,6 +82,18 @@ TABLE: Final[Mapping[str, Stage]] = MappingProxyType(
                 "run.done",
                 "alert.raised alert.updated alert.withdrawn",
                 "fold the site's runs into alerts",
+            ),
+            _stage(
+                "review",
+                "alert.reviewed",
+                "label.accepted",
+                "turn verdicts into verified tiles of the label store",
+            ),
+            _stage(
+                "sweep",
+                "clock.ticked",
+                "scene.arrived scene.ready block.ready block.done run.done",
+                "say again what is overdue, with the next attempt number",
             ),
             _stage(DEAD_LETTER, "", "", "note what was given up, with the reason"),
         )

@@ -1,4 +1,4 @@
-"""The sweeper: says again what is overdue, with the next attempt number.
+"""sweep: a clock ticks -> what is overdue is said again, with the next attempt number.
 
 A net below the Broker's retries, for what neither came through nor became a dead letter: a scene
 that was announced and has no outcome, a scene without a run, a block without an artifact, a run
@@ -12,13 +12,14 @@ import logging
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from sqlalchemy import ColumnElement, exists, func, select
 
 from groundshift.events import (
     BlockDone,
     BlockReady,
+    ClockTicked,
     EventData,
     RunDone,
     SceneArrived,
@@ -27,6 +28,10 @@ from groundshift.events import (
 )
 from groundshift.ledger import Ledger, Tx, tables
 from groundshift.ledger.deliveries import OPEN
+
+if TYPE_CHECKING:
+    from functions.platform import Platform
+    from groundshift.events import Event
 
 log = logging.getLogger(__name__)
 
@@ -52,7 +57,13 @@ class _Overdue:
     tenant: str
 
 
-def sweep(ledger: Ledger, *, after: timedelta) -> list[Swept]:
+def sweep(event: Event, platform: Platform) -> None:
+    """One pass at a clock's tick; a tick that comes twice finds nothing the second time."""
+    ClockTicked.of(event)
+    say_again(platform.ledger, after=timedelta(seconds=platform.settings.sweep_after_s))
+
+
+def say_again(ledger: Ledger, *, after: timedelta) -> list[Swept]:
     """Say again what has waited for longer than `after`; what was said. One pass."""
     with ledger.transaction() as tx:
         before = tx.now - after

@@ -119,8 +119,12 @@ def fold(runs: Sequence[TrackedRun], evidence_of: EvidenceOf) -> tuple[Alert, ..
 
 def alert_id(change: RunChange, run: TrackedRun) -> str:
     """The identity of the alert that a change begins."""
-    text = f"{run.scene_id}/{change.change_id}"
-    return hashlib.sha256(text.encode()).hexdigest()[:16]
+    return alert_id_of(run.scene_id, change.change_id)
+
+
+def alert_id_of(scene_id: str, change_id: str) -> str:
+    """The identity of the alert that a scene's change begins."""
+    return hashlib.sha256(f"{scene_id}/{change_id}".encode()).hexdigest()[:16]
 
 
 def _judge(alert: Alert, run: TrackedRun, evidence: Evidence) -> Alert:

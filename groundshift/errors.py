@@ -6,6 +6,9 @@
     ├── SceneRefused        422: the scene can never be processed as it is
     ├── BadEvent            400: not a CloudEvent, or data that does not fit its schema
     │   └── UnsupportedMedia  415: a batch, or data that is no JSON
+    ├── BadRequest          400: a parameter or body of the API that means nothing
+    ├── Unauthenticated     401: who asks is not known
+    ├── Forbidden           403: who asks may not do that
     ├── UnknownEvent        422: a type or id that this platform does not know
     ├── TooLarge            413: over a size limit
     ├── NotYet              409: worth a retry in a moment (a dependency is not there yet)
@@ -23,7 +26,9 @@ from geodata_etl.errors import GroundshiftError, Refusal, SceneRefused
 
 __all__ = [
     "BadEvent",
+    "BadRequest",
     "Conflict",
+    "Forbidden",
     "GroundshiftError",
     "Misconfigured",
     "ModelMismatch",
@@ -33,6 +38,7 @@ __all__ = [
     "Refusal",
     "SceneRefused",
     "TooLarge",
+    "Unauthenticated",
     "Unavailable",
     "UnknownEvent",
     "UnsupportedMedia",
@@ -46,6 +52,18 @@ class BadEvent(GroundshiftError):
 
 class UnsupportedMedia(BadEvent):
     """The message has a media type or encoding that is not taken."""
+
+
+class BadRequest(GroundshiftError):
+    """A parameter or body of the API means nothing."""
+
+
+class Unauthenticated(GroundshiftError):
+    """Who asks is not known: no token, or one that does not hold."""
+
+
+class Forbidden(GroundshiftError):
+    """Who asks is known, and may not do that."""
 
 
 class UnknownEvent(GroundshiftError):
@@ -88,6 +106,9 @@ _STATUS: dict[type[GroundshiftError], int] = {
     SceneRefused: 422,
     BadEvent: 400,
     UnsupportedMedia: 415,
+    BadRequest: 400,
+    Unauthenticated: 401,
+    Forbidden: 403,
     UnknownEvent: 422,
     TooLarge: 413,
     NotYet: 409,

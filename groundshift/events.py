@@ -1,5 +1,7 @@
 """The platform's events: CloudEvents 1.0 of type ``io.groundshift.<word>.v1``.
 
+One type is not ours to choose: a PingSource says ``dev.knative.sources.ping``, whatever it is for.
+
 Events carry references and ids, never pixels. `EVENTS` is the one table of them: each word has a
 model of its ``data``, and the documentation's table is made from it (`events_table`).
 The wire format is in `groundshift.codec`.
@@ -29,6 +31,14 @@ from groundshift.errors import BadEvent, UnknownEvent
 
 PREFIX: Final = "io.groundshift."
 VERSION: Final = ".v1"
+PING: Final = "dev.knative.sources.ping"
+"""What every PingSource of Knative says; its source tells which one it is."""
+
+API: Final = "api"
+"""Who says what people say: source of such events."""
+
+CLOCK: Final = "clock"
+"""Who says PING, in the table of events."""
 
 Name = Annotated[str, Field(min_length=1, max_length=1024)]
 """An id, key or reason: short and not empty."""
@@ -49,7 +59,7 @@ Time = Annotated[AwareDatetime, AfterValidator(_utc)]
 
 def event_type(word: str) -> str:
     """The CloudEvents type of a word: ``scene.arrived`` -> ``io.groundshift.scene.arrived.v1``."""
-    return f"{PREFIX}{word}{VERSION}"
+    return PING if word == ClockTicked.WORD else f"{PREFIX}{word}{VERSION}"
 
 
 def event_id(type_: str, subject: str, attempt: int = 1) -> str:
@@ -83,6 +93,8 @@ class Event:
     @property
     def word(self) -> str:
         """``scene.arrived`` of ``io.groundshift.scene.arrived.v1``."""
+        if self.type == PING:
+            return ClockTicked.WORD
         return self.type.removeprefix(PREFIX).removesuffix(VERSION)
 
     @property
@@ -261,6 +273,46 @@ class AlertWithdrawn(AlertData):
     WORD = "alert.withdrawn"
 
 
+class AlertReviewed(EventData):
+    """An analyst said what an alert is."""
+
+    WORD = "alert.reviewed"
+
+    review_id: Name
+    alert_id: Name
+    alert_version: Annotated[int, Field(ge=1)]
+    """What the reviewer looked at."""
+    site_id: Name
+    verdict: Name
+    """accept, reject, redraw or unsure."""
+    from_class: Name
+    to_class: Name
+    reviewer: Name
+
+
+class LabelAccepted(EventData):
+    """A verified tile is in the label store."""
+
+    WORD = "label.accepted"
+
+    version: Name
+    """Its content's digest: where it lies below ``labels/``."""
+    site_id: Name
+    run_id: Name
+    """The pair that it shows."""
+    tile: Name
+    """``<row>_<col>`` of the lattice."""
+
+
+class ClockTicked(EventData):
+    """A clock's time has come; sent by a PingSource, embedded by the same schedule."""
+
+    WORD = "clock.ticked"
+
+    clock: Name
+    """Which one: the name of the PingSource."""
+
+
 @dataclass(frozen=True)
 class EventKind:
     """One row of the table of events."""
@@ -277,6 +329,16 @@ class EventKind:
         return self.model.WORD
 
     @property
+    def from_clock(self) -> bool:
+        """Whether a PingSource says it."""
+        return self.source == CLOCK
+
+    @property
+    def from_people(self) -> bool:
+        """Whether the API says it, for a person."""
+        return self.source == API
+
+    @property
     def from_outside(self) -> bool:
         """Whether POST /events takes it."""
         return self.source == "outside"
@@ -287,23 +349,24 @@ EVENTS: Final[Mapping[str, EventKind]] = MappingProxyType(
         event_type(kind.word): kind
         for kind in (
             EventKind(SceneArrived, "outside", "the href, or any id of the producer's"),
-            EventKind(SceneReady, "ingest, detect", "scene id"),
+            EventKind(SceneReady, "ingest, detect, sweep", "scene id"),
             EventKind(SceneRefused, "ingest", "arrival id"),
             EventKind(SceneSkipped, "plan, assemble", "scene id"),
-            EventKind(BlockReady, "plan", "run id/block"),
-            EventKind(BlockDone, "detect", "run id/block"),
-            EventKind(RunDone, "assemble", "run id"),
+            EventKind(BlockReady, "plan, sweep", "run id/block"),
+            EventKind(BlockDone, "detect, sweep", "run id/block"),
+            EventKind(RunDone, "assemble, sweep", "run id"),
             EventKind(AlertRaised, "track", "alert id"),
             EventKind(AlertUpdated, "track", "alert id"),
             EventKind(AlertWithdrawn, "track", "alert id"),
+            EventKind(AlertReviewed, API, "alert id"),
+            EventKind(LabelAccepted, "review", "label version"),
+            EventKind(ClockTicked, CLOCK, "none, or the minute"),
         )
     }
 )
 """Every event by its type."""
 
 RESERVED_WORDS: Final = (
-    "alert.reviewed",
-    "label.accepted",
     "drift.found",
     "model.registered",
     "model.promoted",

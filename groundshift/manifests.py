@@ -6,9 +6,10 @@ the repository's folders. A Trigger that is wrong there is wrong on the laptop t
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 from importlib.resources import files
 from importlib.resources.abc import Traversable
 from pathlib import Path
@@ -18,9 +19,10 @@ from typing import Any, Final, Literal
 import yaml
 from pydantic import TypeAdapter, ValidationError
 
-from groundshift.errors import Misconfigured
-from groundshift.events import Event
+from groundshift.errors import BadEvent, Misconfigured
+from groundshift.events import ClockTicked, Event, new_event
 from groundshift.filters import Filter, filter_of
+from groundshift.schedule import Schedule
 
 Manifest = Mapping[str, Any]
 _DURATION: Final = TypeAdapter(timedelta)
@@ -30,6 +32,8 @@ _DEFAULT_DELAY: Final = "PT0.2S"
 """The cluster's defaults where a Trigger has no ``delivery`` (seen live)."""
 _DEFAULT_TIMEOUT: Final = "PT10M"
 _DEFAULT_SERVICE_TIMEOUT_S: Final = 300
+_NAMESPACE: Final = "groundshift"
+"""Where the kustomizations put everything."""
 _AUTOSCALING: Final = "autoscaling.knative.dev/"
 
 
@@ -84,11 +88,27 @@ class TriggerSpec:
 
 
 @dataclass(frozen=True)
+class ClockSpec:
+    """What a PingSource says: when, and what with."""
+
+    name: str
+    source: str
+    """The CloudEvents source that Knative gives it."""
+    schedule: Schedule
+    data: ClockTicked
+
+    def event(self, due: datetime) -> Event:
+        """The event of a full minute; the same one whoever makes it."""
+        return new_event(self.data, source=self.source, subject=due.isoformat(), time=due)
+
+
+@dataclass(frozen=True)
 class Topology:
-    """The Services and Triggers of one Broker."""
+    """The Services, Triggers and clocks of one Broker."""
 
     services: Mapping[str, ServiceSpec]
     triggers: Mapping[str, TriggerSpec]
+    clocks: Mapping[str, ClockSpec]
 
     def route(self, event: Event) -> tuple[str, ...]:
         """The names of the Triggers that an event passes."""
@@ -144,6 +164,8 @@ def topology(manifests: Sequence[Manifest] | None = None, *, broker: str = "defa
     services = {s.name: s for s in map(_service, _of(known, "serving.knative.dev/", "Service"))}
     specs = map(_trigger, _of(known, "eventing.knative.dev/", "Trigger"))
     triggers = {t.name: t for t in specs if t.broker == broker}
+    pings = _of(known, "sources.knative.dev/", "PingSource")
+    clocks = {c.name: c for c in map(_clock, (p for p in pings if _sink(p) == broker))}
     brokers = {m["metadata"]["name"] for m in _of(known, "eventing.knative.dev/", "Broker")}
     if broker not in brokers:
         raise Misconfigured(f"no Broker {broker!r} among the manifests: there is {sorted(brokers)}")
@@ -151,7 +173,9 @@ def topology(manifests: Sequence[Manifest] | None = None, *, broker: str = "defa
         for name in (trigger.service, trigger.dead_letter_service):
             if name not in services:
                 raise Misconfigured(f"Trigger {trigger.name!r} names no Service of these: {name!r}")
-    return Topology(MappingProxyType(services), MappingProxyType(triggers))
+    return Topology(
+        MappingProxyType(services), MappingProxyType(triggers), MappingProxyType(clocks)
+    )
 
 
 def _of(manifests: Sequence[Manifest], group: str, kind: str) -> list[Manifest]:
@@ -188,6 +212,30 @@ def _trigger(manifest: Manifest) -> TriggerSpec:
         backoff_delay=_duration(name, delivery.get("backoffDelay", _DEFAULT_DELAY)),
         timeout=_duration(name, delivery.get("timeout", _DEFAULT_TIMEOUT)),
         dead_letter_service=_service_name(name, "deadLetterSink", delivery.get("deadLetterSink")),
+    )
+
+
+def _sink(ping: Manifest) -> str:
+    """The Broker that a PingSource speaks to; empty where it speaks to something else."""
+    ref = ping["spec"].get("sink", {}).get("ref", {})
+    return str(ref.get("name", "")) if ref.get("kind") == "Broker" else ""
+
+
+def _clock(manifest: Manifest) -> ClockSpec:
+    meta, spec = manifest["metadata"], manifest["spec"]
+    name, namespace = meta["name"], meta.get("namespace", _NAMESPACE)
+    try:
+        data = ClockTicked.fit(json.loads(spec.get("data", "")))
+    except (ValueError, BadEvent) as error:
+        raise Misconfigured(
+            f"PingSource {name!r}: data {spec.get('data')!r} is no clock's: write "
+            f'\'{{"clock": "{name}"}}\''
+        ) from error
+    return ClockSpec(
+        name=name,
+        source=f"/apis/v1/namespaces/{namespace}/pingsources/{name}",
+        schedule=Schedule.parse(spec["schedule"]),
+        data=data,
     )
 
 

@@ -61,6 +61,44 @@ class Settings(BaseSettings):
     tenant: str = Field(default="local", min_length=1, description="Owner of what names none")
     actor: str = Field(default="groundshift", min_length=1, description="Who acts, in the ledger")
 
+    # Who may ask the API
+    local_user: str = Field(
+        default="local", min_length=1, description="Who reviews where no login is configured"
+    )
+    oidc_issuer: str = Field(
+        default="",
+        description="Address of the OpenID Connect login; empty: one local user, on loopback only",
+    )
+    oidc_audience: str = Field(default="", description="Client id that tokens must be for")
+    oidc_role_claim: str = Field(
+        default="role", description="Claim that says viewer, analyst or admin"
+    )
+    oidc_tenant_claim: str = Field(default="tenant", description="Claim that names the tenant")
+    signing_key: SecretStr = Field(
+        default=SecretStr(""),
+        description="Signs picture addresses for browsers; empty: a new one at each start",
+    )
+    signed_url_s: Positive = Field(
+        default=900.0, description="How long a signed address holds, seconds"
+    )
+    api_origins: tuple[str, ...] = Field(
+        default=(), description="Web origins beside the API's own whose pages may call it"
+    )
+    public_url: str = Field(
+        default="", description="Address that permalinks lead to; empty: the one that was asked"
+    )
+    lock_s: Positive = Field(
+        default=300.0, description="How long an alert stays locked for a reviewer, seconds"
+    )
+    label_licence: str = Field(
+        default="proprietary",
+        min_length=1,
+        description="Licence of the labels that reviews make (an SPDX id); pixels keep their own",
+    )
+    webhook_private: bool = Field(
+        default=False, description="Whether webhooks may go to loopback and private addresses"
+    )
+
     # What may be read
     allowed_roots: tuple[Path, ...] = Field(
         default=(), description="Folders that scenes may be read from; empty: none but data_dir"
@@ -170,6 +208,9 @@ class Settings(BaseSettings):
         default="groundshift.scenes.dead",
         min_length=1,
         description="Topic of messages that can never be handled, each with the reason",
+    )
+    kafka_label_topic: str = Field(
+        default="groundshift.labels", min_length=1, description="Topic of label events"
     )
     kafka_group: str = Field(
         default="groundshift", min_length=1, description="Consumer group of `groundshift consume`"

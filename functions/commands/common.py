@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+import socket
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -106,3 +107,25 @@ def roots_of(scenes: Sequence[str]) -> tuple[Path, ...]:
     """The folders that scenes named on the command line lie in: who names a file may read it."""
     paths = [Path(scene).resolve() for scene in scenes if "://" not in scene]
     return tuple(dict.fromkeys(path if path.is_dir() else path.parent for path in paths))
+
+
+@contextmanager
+def listening(host: str, port: int) -> Iterator[socket.socket]:
+    """A socket that listens there. Raises Misconfigured where the address cannot be had."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    try:
+        listener = socket.create_server((host, port), family=family)
+    except OSError as error:
+        why = str(error.strerror).partition(" (while")[0]  # the address stands in front already
+        raise Misconfigured(
+            f"cannot listen on {host} port {port} ({why}): give another with --host and --port; "
+            "--port 0 takes any free one"
+        ) from error
+    with listener:
+        yield listener
+
+
+def address_of(listener: socket.socket) -> str:
+    """Where a socket listens, as http://HOST:PORT."""
+    host, port = listener.getsockname()[:2]
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"

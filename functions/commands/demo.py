@@ -33,7 +33,8 @@ from groundshift.ledger import runs, scenes
 from groundshift.ledger.runs import Run
 from groundshift.ledger.scenes import Scene
 
-_PLATFORM: Final = "platform"
+PLATFORM: Final = "platform"
+"""Folder of the demo's ledger and objects."""
 
 
 @dataclass(frozen=True)
@@ -63,9 +64,9 @@ class DemoReport:
 def demo(out: Path, *, size: int, dates: int, seed: int, quiet: bool = False) -> DemoReport:
     """Simulate, push every scene through the platform, score it and draw the map under `out`."""
     begun = time.perf_counter()
-    shutil.rmtree(out / _PLATFORM, ignore_errors=True)
+    shutil.rmtree(out / PLATFORM, ignore_errors=True)
     settings = settings_of(
-        out / _PLATFORM, allowed_roots=(out.resolve(),), backoff_scale=BATCH_BACKOFF
+        out / PLATFORM, allowed_roots=(out.resolve(),), backoff_scale=BATCH_BACKOFF
     )
     with embedded(settings) as platform:
         site, items = _simulate(out, size=size, dates=dates, seed=seed, quiet=quiet)

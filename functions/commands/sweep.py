@@ -6,12 +6,11 @@ from datetime import timedelta
 
 from functions.commands.common import settings_of
 from functions.local import open_ledger
-from functions.sweep import Swept
-from functions.sweep import sweep as one_pass
+from functions.sweep import Swept, say_again
 
 
 def sweep() -> list[Swept]:
     """What was said again."""
     settings = settings_of()
     with open_ledger(settings) as ledger:
-        return one_pass(ledger, after=timedelta(seconds=settings.sweep_after_s))
+        return say_again(ledger, after=timedelta(seconds=settings.sweep_after_s))

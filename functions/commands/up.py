@@ -10,7 +10,13 @@ import shutil
 import socket
 import sys
 from collections.abc import AsyncIterator, Iterator, Sequence
-from contextlib import asynccontextmanager, contextmanager, suppress
+from contextlib import (
+    AbstractContextManager,
+    ExitStack,
+    asynccontextmanager,
+    contextmanager,
+    suppress,
+)
 from http import HTTPStatus
 from pathlib import Path
 from typing import Final, NoReturn
@@ -18,19 +24,26 @@ from typing import Final, NoReturn
 import httpx
 import uvicorn
 from anyio import to_thread
-from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
 from starlette.applications import Starlette
 from starlette.background import BackgroundTask
 from starlette.requests import Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response, StreamingResponse
-from starlette.routing import Route
+from starlette.routing import Mount, Route
 
 from functions import reports, show
 from functions.app import intake_route
-from functions.commands.common import ended_by_signals, platform_settings
+from functions.clocks import tick
+from functions.commands.common import (
+    address_of,
+    ended_by_signals,
+    listening,
+    platform_settings,
+)
 from functions.local import Embedded, embedded
+from functions.metrics import LedgerMetrics
 from functions.platform import SCRATCH
-from groundshift.errors import Conflict, Misconfigured, Unavailable
+from groundshift.errors import Conflict, Unavailable
 from groundshift.runs import MODEL_NAMES
 
 _READY_TIMEOUT_S: Final = 5.0
@@ -45,8 +58,10 @@ def up(
     port: int,
     roots: Sequence[Path] | None,
     hosts: Sequence[str] | None,
+    dashboard: bool = False,
+    open_browser: bool = False,
 ) -> None:
-    """Serve until SIGTERM or Ctrl-C; `port` 0: any free one.
+    """Serve until SIGTERM or Ctrl-C; `port` 0: any free one. `dashboard`: with the map beside it.
 
     Raises Conflict where a platform runs on that folder, Misconfigured where the port is taken.
     """
@@ -55,7 +70,9 @@ def up(
         logging.getLogger(chatty).setLevel(logging.WARNING)
     settings = platform_settings(data_dir, roots, hosts)
     with ended_by_signals(), sole_owner(settings.data_dir), listening(host, port) as listener:
-        with embedded(settings) as platform:
+        with embedded(settings) as platform, ExitStack() as stack:
+            if dashboard:
+                stack.enter_context(_dashboard(listener, open_browser=open_browser))
             _serve(platform, listener)
         _leave()
 
@@ -64,7 +81,7 @@ def _serve(platform: Embedded, listener: socket.socket) -> None:
     settings = platform.platform.settings
     places = (settings.data_dir, *settings.allowed_roots, *settings.allowed_hosts)
     show.err.print(
-        f"groundshift is up on {_address(listener)}.\n"
+        f"groundshift is up on {address_of(listener)}.\n"
         f"It reads scenes from {', '.join(map(str, places))}; allow more with --allow.",
         highlight=False,
         soft_wrap=True,
@@ -74,6 +91,15 @@ def _serve(platform: Embedded, listener: socket.socket) -> None:
         server.run(sockets=[listener])
     if not server.started:
         raise Unavailable("the platform did not start: the log above says why")
+
+
+def _dashboard(listener: socket.socket, *, open_browser: bool) -> AbstractContextManager[None]:
+    from functions.commands.dashboard import HOST, beside
+
+    host, port = listener.getsockname()[:2]
+    reached = HOST if host in ("0.0.0.0", "::") else host  # noqa: S104 any: loopback among them
+    api = f"http://[{reached}]:{port}" if ":" in reached else f"http://{reached}:{port}"
+    return beside(api, open_browser=open_browser)
 
 
 def _leave() -> NoReturn:
@@ -88,43 +114,25 @@ def _leave() -> NoReturn:
     os._exit(0)
 
 
-@contextmanager
-def listening(host: str, port: int) -> Iterator[socket.socket]:
-    """A socket that listens there. Raises Misconfigured where the address cannot be had."""
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    try:
-        listener = socket.create_server((host, port), family=family)
-    except OSError as error:
-        why = str(error.strerror).partition(" (while")[0]  # the address stands in front already
-        raise Misconfigured(
-            f"cannot listen on {host} port {port} ({why}): give another with --host and --port; "
-            "--port 0 takes any free one"
-        ) from error
-    with listener:
-        yield listener
-
-
-def _address(listener: socket.socket) -> str:
-    host, port = listener.getsockname()[:2]
-    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
-
-
 def create_app(platform: Embedded) -> Starlette:
-    """The platform's one address: events in, models, metrics and health."""
+    """The platform's one address: events in, the API, models, metrics and health."""
+    api = _api(platform)
 
     @asynccontextmanager
     async def dispatching(app: Starlette) -> AsyncIterator[None]:
         stop = asyncio.Event()
         task = asyncio.create_task(platform.dispatcher().run_forever(stop))
+        ticking = asyncio.create_task(tick(platform.platform.ledger, platform.topology, stop))
         async with httpx.AsyncClient(timeout=None, trust_env=False) as client:  # noqa: S113 the model server's own limits hold
             app.state.models = client
-            yield
+            async with api.router.lifespan_context(api):  # a mounted app's does not run by itself
+                yield
         stop.set()
-        await task
+        await asyncio.gather(task, ticking)
 
     async def metrics(_: Request) -> Response:
         ours = generate_latest(platform.metrics.registry)
-        theirs = await to_thread.run_sync(_model_metrics, platform)
+        theirs = await to_thread.run_sync(_other_metrics, platform)
         return Response(ours + theirs, media_type=CONTENT_TYPE_LATEST)
 
     async def healthz(_: Request) -> Response:
@@ -147,8 +155,16 @@ def create_app(platform: Embedded) -> Starlette:
         Route("/readyz", readyz),
         Route("/status", status),
         Route("/v2{path:path}", models, methods=["GET", "POST"]),
+        Mount("/", app=api),  # the last: it answers for every other path
     ]
     return Starlette(routes=routes, lifespan=dispatching)
+
+
+def _api(platform: Embedded) -> Starlette:
+    from groundshift.api import create_api  # 1 s that the other commands do not need
+
+    p = platform.platform
+    return create_api(settings=p.settings, ledger=p.ledger, store=p.store)
 
 
 @contextmanager
@@ -180,6 +196,17 @@ def _readiness(platform: Embedded) -> Response:
             missing.append(f"model {name}: {error}")
     status = HTTPStatus.SERVICE_UNAVAILABLE if missing else HTTPStatus.OK
     return JSONResponse({"ready": not missing, "missing": missing}, status_code=status)
+
+
+def _other_metrics(platform: Embedded) -> bytes:
+    """The ledger's and the model server's, of whichever answers."""
+    registry = CollectorRegistry()
+    registry.register(LedgerMetrics(platform.platform.ledger))
+    try:
+        ledger = generate_latest(registry)
+    except Unavailable:
+        ledger = b""
+    return ledger + _model_metrics(platform)
 
 
 def _model_metrics(platform: Embedded) -> bytes:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+import shapely
 from sqlalchemy import Connection, Row, select
 
 from groundshift.ledger import tables
@@ -28,9 +29,16 @@ def of_tenant(connection: Connection, tenant: str) -> list[Row[Any]]:
 def store(tx: Tx, row: Mapping[str, Any]) -> None:
     """Write an alert, new or changed."""
     table = tables.alerts
-    fresh = {**row, "created": tx.now, "updated": tx.now, "actor": tx.actor}
+    placed = {**row, **bounds_row(row["geometry"])}
+    fresh = {**placed, "created": tx.now, "updated": tx.now, "actor": tx.actor}
     if not tx.insert_new(table, fresh):
-        tx.execute(table.update().where(table.c.id == row["id"]).values(**row, updated=tx.now))
+        tx.execute(table.update().where(table.c.id == row["id"]).values(**placed, updated=tx.now))
+
+
+def bounds_row(geometry: str) -> dict[str, float]:
+    """The columns that `bbox` filters look at, of a GeoJSON geometry."""
+    bounds = shapely.from_geojson(geometry).bounds
+    return dict(zip(("west", "south", "east", "north"), bounds, strict=True))
 
 
 def observations(connection: Connection, run_ids: Iterable[str]) -> dict[tuple[str, str], Any]:

@@ -209,6 +209,12 @@ def open_deliveries(connection: Connection) -> int:
     return connection.execute(query).scalar() or 0
 
 
+def dead(connection: Connection) -> int:
+    """Dead letters that nobody has replayed."""
+    query = select(func.count()).select_from(_d).where(_d.c.state == "dead")
+    return connection.execute(query).scalar() or 0
+
+
 def _letters(connection: Connection, where: ColumnElement[bool]) -> list[DeadLetter]:
     query = (
         select(_d, *_EVENT)

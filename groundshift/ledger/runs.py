@@ -106,8 +106,13 @@ def get(connection: Connection, run_id: str) -> Run:
     """One run. Raises NotFound."""
     found = _runs(connection, tables.runs.c.id == run_id)
     if not found:
-        raise NotFound(f"there is no run {run_id!r}: `groundshift status` lists those there are")
+        raise unknown(run_id)
     return found[0]
+
+
+def unknown(run_id: str) -> NotFound:
+    """What to say of a run that is not there."""
+    return NotFound(f"there is no run {run_id!r}: `groundshift status` lists those there are")
 
 
 def of_scene(connection: Connection, scene_id: str) -> list[Run]:

@@ -227,6 +227,11 @@ alerts: Final = Table(
     _time("created"),
     _time("updated"),
     _text("actor"),
+    Column("west", Float),  # bounds of the geometry, degrees
+    Column("south", Float),
+    Column("east", Float),
+    Column("north", Float),
+    Index(None, "tenant", "last_seen", "id"),
 )
 
 observations: Final = Table(  # what a run says of an alert's polygon, kept since rasters are slow
@@ -305,4 +310,72 @@ leases: Final = Table(
     Column("name", Text, primary_key=True),
     _text("owner"),
     _time("until"),
+)
+
+reviews: Final = Table(  # verdicts of analysts; none is ever changed or removed
+    "reviews",
+    metadata,
+    _id(),
+    _text("tenant"),
+    _ref("alert_id", "alerts.id"),
+    _whole("number"),  # counts the reviews of the alert
+    _whole("alert_version"),  # what the reviewer looked at
+    _ref("site_id", "sites.id"),
+    _text("verdict"),  # accept | reject | redraw | unsure
+    _maybe("geometry"),  # of a redraw
+    _text("from_class"),
+    _text("to_class"),
+    _maybe("comment"),
+    _maybe("run_id"),  # the run that the reviewer saw, and the models that made it
+    _json("model_set"),  # [{name, digest}]
+    _time("created"),
+    _text("actor"),  # who reviewed
+    UniqueConstraint("alert_id", "number"),
+    Index(None, "tenant", "created"),
+    Index(None, "run_id"),
+)
+
+locks: Final = Table(  # who has an alert of the review queue in hand
+    "locks",
+    metadata,
+    _ref("alert_id", "alerts.id", primary_key=True),
+    _text("tenant", index=True),
+    _text("owner"),
+    _time("until"),
+)
+
+labels: Final = Table(  # verified tiles; the pixels lie in the object store under `version`
+    "labels",
+    metadata,
+    Column("version", Text, primary_key=True),  # sha256 over pixels, masks and lineage
+    _text("tenant"),
+    _ref("site_id", "sites.id"),
+    _ref("run_id", "runs.id"),  # the pair: what was compared with what
+    _text("tile"),  # row_col of the lattice
+    Column("current", Boolean, nullable=False),  # the newest of its run and tile
+    _json("reviews"),  # review ids it follows from
+    _json("counts"),  # pixels changed, unchanged and ignored; changed ones by class pair
+    _text("licence"),
+    _time("created"),
+    _text("actor"),
+    Index(None, "run_id", "tile"),
+    Index(None, "tenant", "current"),
+)
+
+webhooks: Final = Table(
+    "webhooks",
+    metadata,
+    _id(),
+    _text("tenant", index=True),
+    _text("url"),
+    _text("secret"),
+    _json("types"),  # words of the feed that it wants; empty: all
+    _text("state"),  # active | paused
+    _whole("seq"),  # number of the feed up to which everything was delivered
+    _whole("failures"),  # in a row
+    _time("next_at"),
+    Column("status", Integer),  # of the last answer
+    _maybe("reason"),  # why the last delivery failed
+    _time("created"),
+    _text("actor"),
 )

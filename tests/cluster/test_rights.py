@@ -9,7 +9,7 @@ import pytest
 
 from groundshift.runs import MODEL_NAMES
 
-STAGES = ("ingest", "plan", "detect", "assemble", "track", "dead-letter", "relay")
+STAGES = ("ingest", "plan", "detect", "assemble", "track", "sweep", "dead-letter", "relay")
 READ = {("get", "inferenceservices"), ("list", "inferenceservices"), ("list", "revisions")}
 ASKED = (
     ("get", "inferenceservices"),
@@ -77,6 +77,7 @@ OPEN = {
     "assemble": {"ledger", "objects"},
     "track": {"ledger", "objects"},
     "dead-letter": {"ledger"},
+    "sweep": {"ledger"},
     "relay": {"ledger", "broker"},
     "model": {"objects"},
     "stranger": set(),

@@ -5,7 +5,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from sqlalchemy import select
 
-from functions.sweep import sweep
+from functions.sweep import say_again
 from groundshift.events import BlockReady, RunDone, SceneArrived, new_event
 from groundshift.ledger import arrivals, deliveries, tables
 
@@ -24,7 +24,7 @@ class Clock:
 
 
 def said(ledger, *, after=HOUR):
-    return [(one.word, one.subject, one.attempt) for one in sweep(ledger, after=after)]
+    return [(one.word, one.subject, one.attempt) for one in say_again(ledger, after=after)]
 
 
 def deliver(ledger, state="done"):

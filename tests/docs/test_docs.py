@@ -10,7 +10,7 @@ import pytest
 from prometheus_client import CollectorRegistry
 
 from functions import docs
-from functions.metrics import DispatchMetrics
+from functions.metrics import DispatchMetrics, LedgerMetrics
 from geodata_etl.bands import Cover
 from geodata_etl.errors import Refusal
 from geodata_etl.products import changes_frame
@@ -58,6 +58,7 @@ def test_a_stale_table_is_replaced_and_nothing_else(monkeypatch):
 
 def test_renewing_writes_stale_pages_only(tmp_path, capsys, monkeypatch):
     monkeypatch.setattr(docs, "TABLES", {"stages": lambda: "new\n"})
+    monkeypatch.setattr(docs, "PICTURES", {})
     (tmp_path / "docs").mkdir()
     (tmp_path / "README.md").write_text("no table\n")
     stale = tmp_path / "docs" / "page.md"
@@ -192,8 +193,11 @@ def test_every_metric_is_explained():
     ServerMetrics(registry)
     text = (ROOT / "docs" / "operations.md").read_text()
     names = [
-        f"{metric.name}_total" if metric.type == "counter" else metric.name
-        for metric in registry.collect()
+        *(metric.name for metric in LedgerMetrics(None).describe()),
+        *(
+            f"{metric.name}_total" if metric.type == "counter" else metric.name
+            for metric in registry.collect()
+        ),
     ]
     assert [name for name in names if f"`{name}`" not in text] == []
 

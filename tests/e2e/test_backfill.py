@@ -14,8 +14,10 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 from distributed import LocalCluster
+from prometheus_client.parser import text_string_to_metric_families
 
 from functions.commands.backfill import Backfilled, backfill
 from functions.local import Embedded
@@ -25,9 +27,12 @@ from groundshift.errors import Misconfigured, Unavailable
 Open = Callable[..., AbstractContextManager[Embedded]]
 
 # Dask leaves sockets of connections that ended to the garbage collector
-pytestmark = pytest.mark.filterwarnings(
-    "ignore::pytest.PytestUnraisableExceptionWarning", "ignore::ResourceWarning"
-)
+pytestmark = [
+    pytest.mark.timeout(900),
+    pytest.mark.filterwarnings(
+        "ignore::pytest.PytestUnraisableExceptionWarning", "ignore::ResourceWarning"
+    ),
+]
 
 
 @pytest.fixture(autouse=True)
@@ -81,32 +86,48 @@ def test_threads_end_where_submit_and_work_end(
     assert deliveries(again) == deliveries(done), "again, nothing is done"
 
 
+def asked(models_url: str, name: str) -> float:
+    """Images that a model of the server was asked about, ever."""
+    text = httpx.get(f"{models_url}/metrics", trust_env=False).raise_for_status().text
+    family = "groundshift_inference_images"
+    return sum(
+        sample.value
+        for metric in text_string_to_metric_families(text)
+        if metric.name == family
+        for sample in metric.samples
+        if sample.name == f"{family}_total" and sample.labels["model_name"] == name
+    )
+
+
 def test_a_dask_cluster_ends_where_submit_and_work_end(
-    items: list[Path], tmp_path: Path, undisturbed: dict[str, Any], state: Any, cluster: str
+    items: list[Path],
+    tmp_path: Path,
+    undisturbed: dict[str, Any],
+    state: Any,
+    cluster: str,
+    models_url: str,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """The list is given newest first: history is in order whatever was said."""
+    """The list is newest first: history is in order whatever was said.
+
+    This process asks for no pixel, and no worker for what another one has in hand.
+    """
+    monkeypatch.setattr("groundshift.adapters.kserve_http.KServeClient.infer", None)
+    names = ("cloud-mask", "segmenter")
+    before = {name: asked(models_url, name) for name in names}
     hrefs = [str(item) for item in reversed(items)]
     done = backfill(hrefs, data_dir=tmp_path, scheduler=cluster, quiet=True)
     assert (done.new, done.workers) == (len(items), 2)
     assert state(tmp_path) == undisturbed
-    assert "superseded" not in done.status["runs"]
+    assert done.status["runs"] == {"done": len(items)}, "nothing is planned twice"
+    for name in names:
+        stored = list((tmp_path / "objects" / "tiles" / name).glob("*/*/*"))
+        assert len(stored) == asked(models_url, name) - before[name] > 0
     again = backfill(hrefs, data_dir=tmp_path, scheduler=cluster, quiet=True)
     assert (again.new, deliveries(again)) == (0, deliveries(done))
 
 
-def test_the_workers_do_the_models_work(
-    items: list[Path], tmp_path: Path, cluster: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """This process asks no model for pixels while workers are there."""
-
-    def infer(*_: object) -> None:
-        raise AssertionError("the models were asked from here")
-
-    monkeypatch.setattr("groundshift.adapters.kserve_http.KServeClient.infer", infer)
-    done = backfill([str(i) for i in items[:2]], data_dir=tmp_path, scheduler=cluster, quiet=True)
-    assert done.status["runs"] == {"done": 2}
-
-
+@pytest.mark.slow
 def test_killed_and_called_again_it_goes_on(
     items: list[Path],
     tmp_path: Path,

@@ -41,7 +41,12 @@ def imported(*folders, without=()):
 @pytest.mark.parametrize(
     ("image", "folders", "without", "elsewhere"),
     [
-        ("functions", ["functions", "groundshift", "geodata_etl"], ("testing", "serving"), set()),
+        (
+            "functions",
+            ["functions", "groundshift", "geodata_etl"],
+            ("testing", "serving", "api", "dashboard"),
+            set(),
+        ),
         ("models", ["groundshift/serving"], (), set()),
     ],
 )

@@ -4,6 +4,7 @@ import os
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -45,6 +46,7 @@ OURS = (
     "serving.knative.dev_services",
     "eventing.knative.dev_brokers",
     "eventing.knative.dev_triggers",
+    "sources.knative.dev_pingsources",
     "sources.knative.dev_sinkbindings",
 )
 
@@ -58,7 +60,7 @@ def test_every_manifest_passes_the_real_schemas(tmp_path):
     command = [sys.executable, str(checker), str(tmp_path), *map(str, FILES)]
     answer = subprocess.run(command, capture_output=True, text=True, check=False)
     assert answer.returncode == 0, answer.stdout
-    assert f"{2 + len(services()) + len(STAGES)} checked" in answer.stdout
+    assert f"{2 + len(services()) + len(STAGES) + len(topology().clocks)} checked" in answer.stdout
 
 
 def test_each_stage_has_a_trigger_and_a_service_of_its_name():
@@ -72,13 +74,33 @@ def test_each_stage_has_a_trigger_and_a_service_of_its_name():
 
 @pytest.mark.parametrize("type_", EVENTS)
 def test_each_event_reaches_exactly_the_stages_that_take_it(type_):
-    event = Event("1", "x", type_, "s", datetime(2026, 1, 1, tzinfo=UTC), {})
+    source = topology().clocks["sweep"].source if EVENTS[type_].from_clock else "x"
+    event = Event("1", source, type_, "s", datetime(2026, 1, 1, tzinfo=UTC), {})
     assert topology().route(event) == tuple(s for s in STAGES if type_ in TABLE[s].takes)
+
+
+def test_each_clock_reaches_the_stage_of_its_name_and_no_other():
+    known = topology()
+    assert list(known.clocks) == ["sweep"]
+    for name, clock in known.clocks.items():
+        event = clock.event(datetime(2026, 1, 1, tzinfo=UTC))
+        assert known.route(event) == (name,)
+        other = replace(event, source=event.source.replace(name, "another"))
+        assert known.route(other) == ()
+        assert clock.data.clock == name
+
+
+def test_a_clock_says_json_in_utc():
+    """Data of another media type would be refused by the stage, each time."""
+    for ping in of_kind("PingSource"):
+        assert ping["spec"]["contentType"] == "application/json"
+        assert ping["spec"]["timezone"] == "UTC"
+        assert ping["spec"]["sink"]["ref"]["kind"] == "Broker"
 
 
 def test_every_event_that_a_stage_takes_is_said_by_someone():
     said = {type_ for stage in TABLE.values() for type_ in stage.says}
-    said |= {type_ for type_, kind in EVENTS.items() if kind.from_outside}
+    said |= {t for t, k in EVENTS.items() if k.from_outside or k.from_clock or k.from_people}
     assert {type_ for stage in TABLE.values() for type_ in stage.takes} <= said
     assert said == set(EVENTS)
 
@@ -143,11 +165,7 @@ def test_kustomize_builds_what_the_runtime_reads():
 
 def pods():
     """(name, pod template) of everything that runs."""
-    found = [(m["metadata"]["name"], template(m)) for m in services() + of_kind("Deployment")]
-    jobs = of_kind("CronJob")
-    return found + [
-        (m["metadata"]["name"], m["spec"]["jobTemplate"]["spec"]["template"]) for m in jobs
-    ]
+    return [(m["metadata"]["name"], template(m)) for m in services() + of_kind("Deployment")]
 
 
 @pytest.mark.parametrize(("name", "pod"), pods(), ids=[name for name, _ in pods()])

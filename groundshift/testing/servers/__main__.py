@@ -5,13 +5,13 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from groundshift.testing.servers import Kafka, Missing, SeaweedFS, VersityGW
+from groundshift.testing.servers import Kafka, Missing, Prometheus, SeaweedFS, VersityGW
 
 
 def main(folder: Path) -> None:
     """Build and fetch; what cannot be had is said, and its tests skip with the same words."""
     folder.mkdir(parents=True, exist_ok=True)
-    for get in (VersityGW.get, SeaweedFS.get, Kafka.get):
+    for get in (VersityGW.get, SeaweedFS.get, Kafka.get, Prometheus.get):
         try:
             sys.stdout.write(f"{get(folder.resolve())}\n")
         except Missing as missing:

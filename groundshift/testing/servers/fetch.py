@@ -1,4 +1,4 @@
-"""Programs from the Go and Maven registries, made once into a folder."""
+"""Programs from the Go, Maven and Debian registries, made once into a folder."""
 
 from __future__ import annotations
 
@@ -64,6 +64,24 @@ def maven_jars(cache: Path, *, name: str, artifacts: Sequence[str]) -> Path:
     (work / "jars").replace(jars)
     shutil.rmtree(work)
     return jars
+
+
+def debian_package(cache: Path, name: str) -> Path:
+    """The unpacked files of a Debian package, without what it depends on. Raises Missing."""
+    unpacked = cache / name
+    if unpacked.exists():
+        return unpacked
+    apt = _tool("apt-get", f"to fetch {name}: install {name} as your system has it")
+    dpkg = _tool("dpkg-deb", f"to unpack {name}")
+    work = cache / "build" / name
+    shutil.rmtree(work, ignore_errors=True)
+    work.mkdir(parents=True)
+    _run([apt, "download", name], work)
+    (package,) = work.glob("*.deb")
+    _run([dpkg, "--extract", str(package), "files"], work)
+    (work / "files").replace(unpacked)
+    shutil.rmtree(work)
+    return unpacked
 
 
 def _tool(name: str, why: str) -> str:

@@ -1,0 +1,278 @@
+"""The picture of the platform, drawn from the manifests that a cluster applies.
+
+`read` finds the parts and who may reach what (the labels and policies that a cluster enforces are
+the arrows); `mermaid` and `table` write them for ``docs/architecture.md``, and
+`picture` draws them for readers without Mermaid.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Any, Final
+
+from groundshift.events import EVENTS
+from groundshift.manifests import Manifest, TriggerSpec, load, topology
+
+LEDGER: Final = "groundshift.io/ledger"
+OBJECTS: Final = "groundshift.io/objects"
+_SERVICE: Final = "serving.knative.dev/service"
+_TO_MODELS: Final = "to-models"
+"""The NetworkPolicy that says which functions ask models."""
+_SHOWN: Final[Mapping[str, str]] = MappingProxyType({"prefix": "{}...", "suffix": "...{}"})
+
+
+@dataclass(frozen=True)
+class Reach:
+    """What a pod may speak to."""
+
+    ledger: bool = False
+    objects: bool = False
+    models: bool = False
+
+    @property
+    def words(self) -> str:
+        """For people, e.g. ``ledger, objects``."""
+        named = {"ledger": self.ledger, "objects": self.objects, "models": self.models}
+        return ", ".join(name for name, may in named.items() if may)
+
+
+@dataclass(frozen=True)
+class Function:
+    """A Knative Service and the Trigger that wakes it."""
+
+    name: str
+    takes: tuple[str, ...]
+    """Words of events, or what else its Trigger filters by; empty: it has no Trigger."""
+    pods: int
+    concurrency: int
+    retries: int
+    dead_letter: str
+    reach: Reach
+
+
+@dataclass(frozen=True)
+class Program:
+    """A Deployment: something that always runs."""
+
+    name: str
+    replicas: int
+    sink: str
+    """The Broker that a SinkBinding tells it of; empty where none does."""
+    reach: Reach
+
+
+@dataclass(frozen=True)
+class Model:
+    """An InferenceService."""
+
+    name: str
+    least: int
+    most: int
+    concurrency: int
+
+
+@dataclass(frozen=True)
+class Architecture:
+    """Everything that the picture shows."""
+
+    broker: str
+    clocks: tuple[tuple[str, str], ...]
+    """(name, schedule) of each PingSource."""
+    functions: tuple[Function, ...]
+    programs: tuple[Program, ...]
+    models: tuple[Model, ...]
+    runtime: str
+
+    @property
+    def woken(self) -> tuple[Function, ...]:
+        """The functions that a Trigger wakes."""
+        return tuple(f for f in self.functions if f.takes)
+
+    @property
+    def letters(self) -> tuple[Function, ...]:
+        """The functions that take what others gave up."""
+        sinks = {f.dead_letter for f in self.functions}
+        return tuple(f for f in self.functions if f.name in sinks)
+
+
+def read(
+    knative: Sequence[Manifest] | None = None, kserve: Sequence[Manifest] | None = None
+) -> Architecture:
+    """The parts in ``knative/base`` and ``kserve/base``, or in other manifests."""
+    events = load("knative") if knative is None else knative
+    serving = load("kserve") if kserve is None else kserve
+    (runtime,) = (m["metadata"]["name"] for m in serving if m["kind"] == "ServingRuntime")
+    (broker,) = (m["metadata"]["name"] for m in events if m["kind"] == "Broker")
+    return Architecture(
+        broker=broker,
+        clocks=tuple(
+            (m["metadata"]["name"], m["spec"]["schedule"])
+            for m in events
+            if m["kind"] == "PingSource"
+        ),
+        functions=_functions(events),
+        programs=tuple(_program(m, events) for m in events if m["kind"] == "Deployment"),
+        models=tuple(_model(m) for m in serving if m["kind"] == "InferenceService"),
+        runtime=runtime,
+    )
+
+
+def _functions(events: Sequence[Manifest]) -> tuple[Function, ...]:
+    known, asking = topology(events), _asking(events)
+    filters = {m["metadata"]["name"]: m["spec"] for m in events if m["kind"] == "Trigger"}
+    by_service = {t.service: t for t in known.triggers.values()}
+    templates = {m["metadata"]["name"]: m["spec"]["template"] for m in events if _is_function(m)}
+    return tuple(
+        Function(
+            name=name,
+            takes=_takes(filters[by_service[name].name]) if name in by_service else (),
+            pods=spec.max_scale,
+            concurrency=spec.container_concurrency,
+            retries=_retries(by_service.get(name)),
+            dead_letter=by_service[name].dead_letter_service if name in by_service else "",
+            reach=_reach(templates[name], models=name in asking),
+        )
+        for name, spec in known.services.items()
+    )
+
+
+def _is_function(manifest: Manifest) -> bool:
+    return bool(manifest["kind"] == "Service" and "knative" in manifest["apiVersion"])
+
+
+def _retries(trigger: TriggerSpec | None) -> int:
+    return trigger.retry if trigger else 0
+
+
+def _takes(spec: Mapping[str, Any]) -> tuple[str, ...]:
+    """What a Trigger's filters say, each in a few words."""
+    said = []
+    for filter_ in spec.get("filters", ()):
+        for dialect, attributes in filter_.items():
+            for name, value in attributes.items():
+                words = _SHOWN.get(dialect, "{}").format(value)
+                said.append(_word(value) if name == "type" else f"{name} {words}")
+    return tuple(said) or ("everything",)
+
+
+def _word(type_: str) -> str:
+    return EVENTS[type_].word if type_ in EVENTS else type_
+
+
+def _asking(events: Sequence[Manifest]) -> set[str]:
+    """The functions that may speak to models."""
+    for manifest in events:
+        if manifest["kind"] == "NetworkPolicy" and manifest["metadata"]["name"] == _TO_MODELS:
+            rules = manifest["spec"]["podSelector"]["matchExpressions"]
+            return {name for rule in rules if rule["key"] == _SERVICE for name in rule["values"]}
+    return set()
+
+
+def _reach(template: Manifest, *, models: bool) -> Reach:
+    labels = template["metadata"].get("labels", {})
+    return Reach(ledger=LEDGER in labels, objects=OBJECTS in labels, models=models)
+
+
+def _program(manifest: Manifest, events: Sequence[Manifest]) -> Program:
+    name, spec = manifest["metadata"]["name"], manifest["spec"]
+    sinks = [
+        m["spec"]["sink"]["ref"]["name"]
+        for m in events
+        if m["kind"] == "SinkBinding" and m["spec"]["subject"]["name"] == name
+    ]
+    reach = _reach(spec["template"], models=False)
+    return Program(name, spec["replicas"], "".join(sinks), reach)
+
+
+def _model(manifest: Manifest) -> Model:
+    spec = manifest["spec"]["predictor"]
+    return Model(
+        name=manifest["metadata"]["name"],
+        least=spec["minReplicas"],
+        most=spec["maxReplicas"],
+        concurrency=spec["containerConcurrency"],
+    )
+
+
+# ---- as text
+
+
+def mermaid(parts: Architecture | None = None) -> str:
+    """The diagram in Mermaid, fenced, as forges render it."""
+    known = parts or read()
+    lines = [
+        "flowchart LR",
+        '  outside(["whoever has scenes"]) -- "scene.arrived" --> broker',
+        f'  broker{{{{"Broker {known.broker}"}}}}',
+        *(f'  clock-{n}(["PingSource {n}<br/>{at}"]) --> broker' for n, at in known.clocks),
+        '  subgraph functions ["Knative Services, from 0 pods"]',
+        *(f'    {f.name}["{f.name}<br/>{_size(f)}"]' for f in known.functions),
+        "  end",
+        *(f'  broker -- "{"<br/>".join(f.takes)}" --> {f.name}' for f in known.woken),
+        *(f'  broker -. "given up" .-> {f.name}' for f in known.letters),
+        f'  subgraph models ["InferenceServices of {known.runtime}"]',
+        *(f'    {m.name}["{m.name}<br/>{_span(m)}"]' for m in known.models),
+        "  end",
+        '  ledger[("ledger and outbox")]',
+        '  objects[("objects")]',
+        *_reaches(known),
+        *(f'  {p.name}["{p.name}<br/>{pods(p.replicas)}, always"]' for p in known.programs),
+        *(f"  ledger --> {p.name}" for p in known.programs if p.reach.ledger),
+        *(f"  {p.name} --> broker" for p in known.programs if p.sink == known.broker),
+    ]
+    return "\n".join(["```mermaid", *lines, "```", ""])
+
+
+def _reaches(known: Architecture) -> list[str]:
+    """One arrow for what every function may reach, else one of each that may."""
+    lines = []
+    for target in ("ledger", "objects", "models"):
+        may = [f.name for f in known.functions if getattr(f.reach, target)]
+        whole = len(may) == len(known.functions)
+        lines.append(f"  {'functions' if whole else ' & '.join(may)} --> {target}")
+    return lines
+
+
+def _size(function: Function) -> str:
+    return f"up to {pods(function.pods)} of {function.concurrency}"
+
+
+def pods(count: int) -> str:
+    """``1 pod``, ``2 pods``."""
+    return "1 pod" if count == 1 else f"{count} pods"
+
+
+def _span(model: Model) -> str:
+    return f"{model.least} to {pods(model.most)} of {model.concurrency}"
+
+
+def table(parts: Architecture | None = None) -> str:
+    """The same parts as a table, in Markdown."""
+    known = parts or read()
+    rows = [
+        *(("clock", n, f"`{at}`", "", f"Broker `{known.broker}`") for n, at in known.clocks),
+        *(
+            ("function", f.name, _waits(f), _size(f), f.reach.words or "nothing")
+            for f in known.functions
+        ),
+        *(
+            ("program", p.name, "the outbox", f"{pods(p.replicas)}, always", _told(p))
+            for p in known.programs
+        ),
+        *(("model", m.name, "requests", _span(m), "its files") for m in known.models),
+    ]
+    head = "| part | name | waits for | size | may reach |\n|---|---|---|---|---|\n"
+    return head + "".join(f"| {a} | `{b}` | {c} | {d} | {e} |\n" for a, b, c, d, e in rows)
+
+
+def _waits(function: Function) -> str:
+    if not function.takes:
+        return "what a Trigger gave up"
+    return f"{', '.join(f'`{word}`' for word in function.takes)}; retried {function.retries} times"
+
+
+def _told(program: Program) -> str:
+    sink = f"Broker `{program.sink}`" if program.sink else ""
+    return ", ".join(filter(None, (program.reach.words, sink)))

@@ -1,0 +1,77 @@
+"""/api/stats and /api/labels: the counts behind the data dashboard."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from typing import Annotated, Any, Final
+
+from fastapi import APIRouter, Query, Request, Response
+
+from groundshift.api.access import Given, Reader
+from groundshift.api.answers import json_answer
+from groundshift.ledger import catalogue, labels
+from groundshift.ledger.labels import Label
+
+router: Final = APIRouter(prefix="/api", tags=["catalogue"])
+
+
+@router.get("/stats", summary="Counts of everything the caller's tenant has")
+def read_stats(request: Request, given: Given, caller: Reader) -> Response:
+    """`counts` says what each figure counts."""
+    with given.ledger.read() as connection:
+        known = labels.of_tenant(connection, caller.tenant, current=True)
+        body = {
+            "scenes_by_month": catalogue.scenes_by_month(connection, caller.tenant),
+            "tiles": catalogue.tiles_covered(connection, caller.tenant),
+            "runs": catalogue.run_durations(connection, caller.tenant),
+            "alerts": catalogue.alert_counts(connection, caller.tenant),
+            "verdicts": catalogue.verdict_counts(connection, caller.tenant),
+            "labels": label_balance(known),
+            "model_sets": catalogue.model_sets(connection, caller.tenant),
+            "counts": _COUNTS,
+        }
+    return json_answer(request, body)
+
+
+@router.get("/labels", summary="Verified tiles, oldest first")
+def list_labels(
+    request: Request,
+    given: Given,
+    caller: Reader,
+    current: Annotated[bool | None, Query(description="Only the newest of each tile")] = None,
+) -> Response:
+    """Each version follows from its content: pixels, masks and reviews."""
+    with given.ledger.read() as connection:
+        known = labels.of_tenant(connection, caller.tenant, current=current)
+    return json_answer(request, {"labels": [vars(label) for label in known]})
+
+
+@router.get("/labels/{version}", summary="One verified tile")
+def get_label(request: Request, given: Given, caller: Reader, version: str) -> Response:
+    """What it holds, and the reviews it follows from."""
+    with given.ledger.read() as connection:
+        label = labels.get(connection, caller.tenant, version)
+    return json_answer(request, vars(label))
+
+
+def label_balance(known: Sequence[Label]) -> dict[str, Any]:
+    """Verified pixels of 100 m2: changed, unchanged, ignored, and changed ones by class pair."""
+    kinds: Counter[str] = Counter()
+    pairs: Counter[str] = Counter()
+    for label in known:
+        kinds.update({kind: label.counts[kind] for kind in ("changed", "unchanged", "ignored")})
+        pairs.update(label.counts.get("pairs", {}))
+    return {"tiles": len(known), "pixels": dict(kinds), "pairs": dict(sorted(pairs.items()))}
+
+
+_COUNTS: Final[Mapping[str, str]] = {
+    "scenes_by_month": "scenes by month of acquisition, outcome and reason",
+    "tiles": "scenes whose raster reaches the tile, and the mean share of valid pixels of those "
+    "whole scenes",
+    "runs": "seconds from plan to products of each finished run, the latest 500",
+    "alerts": "alerts by state and classes, and their area",
+    "verdicts": "reviews by verdict, reviewer and digests of the models that raised the alert",
+    "labels": "pixels of 100 m2 in current verified tiles",
+    "model_sets": "runs by the digests of their three models, and reviews of their alerts",
+}

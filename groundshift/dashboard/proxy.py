@@ -1,0 +1,116 @@
+"""The API under the dashboard's own origin, so that a browser needs one address only.
+
+Whoever reaches the dashboard reaches the API through it. Without a login that is the one local
+user: the names in Host and Origin are looked at, since a page of another site could send a browser
+of this machine here.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+from http import HTTPStatus
+from typing import Final
+from urllib.parse import urlsplit
+
+import httpx
+from starlette.background import BackgroundTask
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import JSONResponse, Response, StreamingResponse
+
+_ASKED: Final = ("accept", "accept-encoding", "content-type", "if-none-match")
+_ANSWERED: Final = (
+    "cache-control",
+    "content-disposition",
+    "content-encoding",
+    "content-length",
+    "content-type",
+    "etag",
+)
+_MOST_BYTES: Final = 8 << 20
+"""Of a request; a review with its outline takes kilobytes."""
+_TIMEOUT: Final = httpx.Timeout(60.0, connect=5.0)
+_PROBLEM: Final = "application/problem+json"
+
+
+class Proxy:
+    """Hands requests on to the API at `base`."""
+
+    def __init__(self, base: str, *, transport: httpx.AsyncBaseTransport | None = None) -> None:
+        self._client = httpx.AsyncClient(
+            base_url=base, timeout=_TIMEOUT, trust_env=False, transport=transport
+        )
+
+    async def forward(self, request: Request) -> Response:
+        """One request, answered by the API; the answer is streamed."""
+        if not is_local(request):
+            return _problem(
+                HTTPStatus.FORBIDDEN,
+                "this dashboard has no login, so it answers its own machine only, as localhost",
+            )
+        try:
+            body = await _body(request)
+        except ClientDisconnect:
+            return Response()  # nobody is there to read it
+        if body is None:
+            return _problem(
+                HTTPStatus.REQUEST_ENTITY_TOO_LARGE, f"at most {_MOST_BYTES} bytes are taken"
+            )
+        onward = self._client.build_request(
+            request.method,
+            httpx.URL(path=request.url.path, query=request.url.query.encode()),
+            headers={k: v for k, v in request.headers.items() if k in _ASKED},
+            content=body,
+        )
+        try:
+            answer = await self._client.send(onward, stream=True)
+        except httpx.TransportError as error:
+            return _problem(
+                HTTPStatus.BAD_GATEWAY,
+                f"the API at {self._client.base_url} does not answer ({error}): "
+                "start the platform with `groundshift up`, or name another with --api",
+            )
+        return StreamingResponse(
+            answer.aiter_raw(),
+            status_code=answer.status_code,
+            headers={k: v for k, v in answer.headers.items() if k in _ANSWERED},
+            background=BackgroundTask(answer.aclose),
+        )
+
+    async def close(self) -> None:
+        """Close the connections to the API."""
+        await self._client.aclose()
+
+
+async def _body(request: Request) -> bytes | None:
+    """What came, or None where it is too much. Raises ClientDisconnect."""
+    body = bytearray()
+    async for part in request.stream():
+        body += part
+        if len(body) > _MOST_BYTES:
+            return None
+    return bytes(body)
+
+
+def is_local(request: Request) -> bool:
+    """Whether a request comes from this machine and means it."""
+    client = request.client.host if request.client else ""
+    origin = request.headers.get("origin")
+    names = [urlsplit(f"//{request.headers.get('host', '')}").hostname or ""]
+    if origin is not None:
+        names.append(urlsplit(origin).hostname or "")
+    return all(is_loopback(name) for name in (client, *names))
+
+
+def is_loopback(name: str) -> bool:
+    """Whether a host's name or address means this machine."""
+    if name == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(name).is_loopback
+    except ValueError:
+        return False
+
+
+def _problem(status: HTTPStatus, detail: str) -> Response:
+    body = {"type": "about:blank", "title": status.phrase, "status": status, "detail": detail}
+    return JSONResponse(body, status_code=status, media_type=_PROBLEM)
