@@ -1,9 +1,10 @@
 # The platform's images, one target each:
 #
 #   functions     every stage, the relay, the consumer, the sweep: `groundshift ...`
+#   dashboard     one host: `groundshift up`, the stages with the API and the map
 #   model-server  one model over KServe v2: `python -m groundshift.serving ...`
 #
-# `make images` builds both, prints what is in them and how long they take to start. The package
+# `make images` builds them, prints what is in them and how long they take to start. The package
 # index is whatever the environment says (PIP_INDEX_URL and its like are passed on as build
 # arguments); they stay in the build stages and are in no image.
 ARG BASE=python:3.11-slim-bookworm
@@ -40,6 +41,18 @@ RUN /opt/build/bin/pip --python /opt/venv/bin/python install -q --no-deps --requ
 # Bytecode now, or each cold start compiles it again: the root file system is read-only.
 RUN /opt/venv/bin/python -m compileall -q -j 0 --invalidation-mode unchecked-hash /opt/venv/lib
 
+# ---- what the API and the map add to that
+FROM build AS dashboard-libraries
+COPY requirements-dashboard.lock ./
+RUN /opt/build/bin/pip --python /opt/venv/bin/python install -q --no-deps --require-hashes -r requirements-dashboard.lock \
+ && cd /opt/venv/lib/python3*/site-packages \
+ && rm -rf kubernetes/aio skimage/data \
+      pyarrow/include pyarrow/src pyarrow/includes pyarrow/flight.py pyarrow/_flight* pyarrow/_s3fs* \
+      pyarrow/libarrow_flight* pyarrow/libarrow_python_flight* pyarrow/libarrow_s3* \
+ && find . -type d -name tests -prune -exec rm -rf {} + \
+ && find . -name '*.so*' -type f -not -path './*.libs/*' -exec strip --strip-unneeded {} +
+RUN /opt/venv/bin/python -m compileall -q -j 0 --invalidation-mode unchecked-hash /opt/venv/lib
+
 # ---- what the model server imports; onnxruntime's Python module holds the C library once more
 FROM build AS models-libraries
 COPY requirements-models.lock ./
@@ -64,7 +77,7 @@ RUN /opt/build/bin/pip wheel -q --no-index --no-deps --no-build-isolation -w /wh
  && /opt/build/bin/pip --python /opt/venv/bin/python install -q --no-index --no-deps --target /opt/app /wheel/*.whl \
  && /opt/venv/bin/python -m compileall -q --invalidation-mode unchecked-hash /opt/app
 
-# ---- what both images are: no root, no compiler, no pip, nothing written but below /tmp
+# ---- what all images are: no root, no compiler, no pip, nothing written but below /tmp
 FROM ${BASE} AS runtime
 ENV PATH=/opt/app/bin:/opt/venv/bin:/usr/local/bin:/usr/bin:/bin \
     PYTHONPATH=/opt/app \
@@ -112,3 +125,20 @@ LABEL org.opencontainers.image.title="groundshift-functions" \
 HEALTHCHECK --interval=10s --timeout=3s --start-period=30s CMD ["python", "-c", "import urllib.request as u; u.urlopen('http://127.0.0.1:8080/healthz', timeout=2)"]
 ENTRYPOINT ["groundshift"]
 CMD ["--help"]
+
+FROM runtime AS dashboard
+ENV GROUNDSHIFT_DATA_DIR=/tmp/groundshift
+COPY --from=dashboard-libraries /opt/venv /opt/venv
+COPY --from=program /opt/app /opt/app
+ARG VERSION=0.1.0
+ARG REVISION=unknown
+ARG CREATED=unknown
+LABEL org.opencontainers.image.title="groundshift-dashboard" \
+      org.opencontainers.image.description="groundshift on one host: stages, dispatcher, API and map" \
+      org.opencontainers.image.licenses="Apache-2.0" \
+      org.opencontainers.image.version="${VERSION}" \
+      org.opencontainers.image.revision="${REVISION}" \
+      org.opencontainers.image.created="${CREATED}"
+HEALTHCHECK --interval=10s --timeout=3s --start-period=60s CMD ["python", "-c", "import urllib.request as u; u.urlopen('http://127.0.0.1:8080/healthz', timeout=2)"]
+ENTRYPOINT ["groundshift"]
+CMD ["up", "--host=0.0.0.0", "--port=8080"]

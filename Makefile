@@ -46,6 +46,7 @@ check: lint test         ## exactly what CI runs
 # tokens, image codecs. tests/manifests/test_images.py holds the lists against what is imported.
 NOT_IN_IMAGES := aiohappyeyeballs aiohttp aiohttp-retry aiosignal frozenlist multidict propcache yarl
 NOT_IN_FUNCTIONS := $(NOT_IN_IMAGES) imageio networkx pyogrio tifffile
+NOT_IN_DASHBOARD := $(NOT_IN_IMAGES) imageio networkx pyogrio tifffile
 NOT_IN_MODELS := $(NOT_IN_IMAGES) cffi cryptography flatbuffers pillow pyasn1 pycparser pyjwt setuptools
 COMPILE = $(BIN)/uv pip compile -q --generate-hashes --no-emit-index-url --no-emit-find-links --no-header --python-version 3.11
 
@@ -56,6 +57,7 @@ lock: $(VENV)/.dev       ## renew the hashed lock files
 	$(COMPILE) pyproject.toml --extra training --extra dev -c requirements-dev.lock -o requirements-training.lock
 	$(COMPILE) --group image-build -c requirements.lock -o requirements-build.lock
 	$(COMPILE) --group image-functions -c requirements.lock $(addprefix --no-emit-package ,$(NOT_IN_FUNCTIONS)) -o requirements-functions.lock
+	$(COMPILE) --group image-dashboard -c requirements.lock $(addprefix --no-emit-package ,$(NOT_IN_DASHBOARD)) -o requirements-dashboard.lock
 	$(COMPILE) --group image-models -c requirements.lock $(addprefix --no-emit-package ,$(NOT_IN_MODELS)) -o requirements-models.lock
 
 # The package index of this machine goes into the build, and into no image.
@@ -65,9 +67,10 @@ PASSED_ON := PIP_INDEX_URL PIP_EXTRA_INDEX_URL PIP_TRUSTED_HOST PIP_CERT PIP_DEF
 BUILD = docker build -q $(DOCKER_BUILD) $(foreach v,$(PASSED_ON),$(if $($(v)),--build-arg $(v))) \
   --build-arg REVISION=$$(git rev-parse HEAD) --build-arg CREATED=$$(date -u +%FT%TZ)
 
-images:          ## build both container images; print what is in them and how fast they start
+images:          ## build the container images; print what is in them and how fast they start
 	$(BUILD) --target functions -t $(IMAGES)functions:$(TAG) .
 	$(BUILD) --target model-server -t $(IMAGES)models:$(TAG) .
+	$(BUILD) --target dashboard -t $(IMAGES)dashboard:$(TAG) .
 	$(PYTHON) benchmarks/images.py $(IMAGES)functions:$(TAG) $(IMAGES)models:$(TAG)
 
 clean:           ## remove what the other targets made

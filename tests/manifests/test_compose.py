@@ -11,7 +11,11 @@ from groundshift.settings import Settings
 ROOT = Path(__file__).parents[2]
 COMPOSE = yaml.safe_load((ROOT / "compose.yaml").read_text())
 SERVICES = COMPOSE["services"]
-OURS = {name: s for name, s in SERVICES.items() if s["image"] == "groundshift-functions"}
+OURS = {
+    name: s
+    for name, s in SERVICES.items()
+    if s["image"] in ("groundshift-functions", "groundshift-dashboard")
+}
 
 
 def test_one_host_has_all_that_the_platform_talks_to():

@@ -47,6 +47,7 @@ def imported(*folders, without=()):
             ("testing", "serving", "api", "dashboard"),
             set(),
         ),
+        ("dashboard", ["functions", "groundshift", "geodata_etl"], ("testing", "serving"), set()),
         ("models", ["groundshift/serving"], (), set()),
     ],
 )
@@ -61,9 +62,9 @@ def test_an_image_holds_what_its_programs_import(image, folders, without, elsewh
 
 
 def test_the_functions_image_knows_no_kserve_and_no_runtime():
-    assert not ELSEWHERE & locked("functions")
+    assert not ELSEWHERE & (locked("functions") | locked("dashboard"))
     assert locked("models") >= ELSEWHERE
-    for image in ("functions", "models"):
+    for image in ("functions", "dashboard", "models"):
         assert not {"torch", "mlflow", "pytest", "pip"} & locked(image)
 
 
@@ -71,7 +72,7 @@ def test_every_list_is_hashed_and_of_the_versions_that_are_tested():
     whole = dict(
         re.findall(r"^(\S+)==(\S+)", (ROOT / "requirements.lock").read_text(), re.MULTILINE)
     )
-    for image in ("functions", "models", "build"):
+    for image in ("functions", "dashboard", "models", "build"):
         text = (ROOT / f"requirements-{image}.lock").read_text()
         for name, version in re.findall(r"^(\S+)==(\S+)", text, re.MULTILINE):
             assert whole.get(name, version) == version, f"{image}: {name}"

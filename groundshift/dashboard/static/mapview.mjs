@@ -9,6 +9,12 @@ import { STATES, toClassColour } from "./palette.mjs";
 const NOTHING = { type: "FeatureCollection", features: [] };
 const BASE = "#2a2e34";
 const POINTS_BELOW = 12.2;
+const ALERT_LAYERS = [
+  { id: "alerts-fill" },
+  { id: "alerts-casing" },
+  ...Object.keys(STATES).map((state) => ({ id: `alerts-${state}`, state })),
+  { id: "alerts-points" },
+];
 const STEP = 0.04;
 const MOST_RETRIES = 12;
 const RETRY_MS = 400;
@@ -71,13 +77,12 @@ export class MapView {
   }
 
   setFilter(filter, hidden) {
-    const shown = ["all", expression(filter), ["!", ["in", ["get", "id"], ["literal", hidden]]]];
+    const shown = expression(filter);
+    if (hidden.length) shown.push(["!", ["in", ["get", "id"], ["literal", hidden]]]);
     for (const map of this.both) {
-      for (const { id } of map.getStyle().layers) {
-        if (id.startsWith("alerts-")) {
-          const state = map.getLayer(id).metadata?.state;
-          map.setFilter(id, state ? ["all", ["==", ["get", "state"], state], shown] : shown);
-        }
+      for (const { id, state } of ALERT_LAYERS) {
+        const only = state ? ["all", ["==", ["get", "state"], state], shown] : shown;
+        map.setFilter(id, only, { validate: false });
       }
     }
   }
@@ -106,10 +111,10 @@ export class MapView {
   }
 
   setOutlines(visible) {
+    if (this.outlined === visible) return;
+    this.outlined = visible;
     for (const map of this.both) {
-      for (const { id } of map.getStyle().layers) {
-        if (id.startsWith("alerts-")) map.setLayoutProperty(id, "visibility", visible ? "visible" : "none");
-      }
+      for (const { id } of ALERT_LAYERS) map.setLayoutProperty(id, "visibility", visible ? "visible" : "none");
     }
   }
 
