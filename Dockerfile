@@ -41,18 +41,6 @@ RUN /opt/build/bin/pip --python /opt/venv/bin/python install -q --no-deps --requ
 # Bytecode now, or each cold start compiles it again: the root file system is read-only.
 RUN /opt/venv/bin/python -m compileall -q -j 0 --invalidation-mode unchecked-hash /opt/venv/lib
 
-# ---- what the API and the map add to that
-FROM build AS dashboard-libraries
-COPY requirements-dashboard.lock ./
-RUN /opt/build/bin/pip --python /opt/venv/bin/python install -q --no-deps --require-hashes -r requirements-dashboard.lock \
- && cd /opt/venv/lib/python3*/site-packages \
- && rm -rf kubernetes/aio skimage/data \
-      pyarrow/include pyarrow/src pyarrow/includes pyarrow/flight.py pyarrow/_flight* pyarrow/_s3fs* \
-      pyarrow/libarrow_flight* pyarrow/libarrow_python_flight* pyarrow/libarrow_s3* \
- && find . -type d -name tests -prune -exec rm -rf {} + \
- && find . -name '*.so*' -type f -not -path './*.libs/*' -exec strip --strip-unneeded {} +
-RUN /opt/venv/bin/python -m compileall -q -j 0 --invalidation-mode unchecked-hash /opt/venv/lib
-
 # ---- what the model server imports; onnxruntime's Python module holds the C library once more
 FROM build AS models-libraries
 COPY requirements-models.lock ./
@@ -125,6 +113,18 @@ LABEL org.opencontainers.image.title="groundshift-functions" \
 HEALTHCHECK --interval=10s --timeout=3s --start-period=30s CMD ["python", "-c", "import urllib.request as u; u.urlopen('http://127.0.0.1:8080/healthz', timeout=2)"]
 ENTRYPOINT ["groundshift"]
 CMD ["--help"]
+
+# ---- what the API and the map add to that
+FROM build AS dashboard-libraries
+COPY requirements-dashboard.lock ./
+RUN /opt/build/bin/pip --python /opt/venv/bin/python install -q --no-deps --require-hashes -r requirements-dashboard.lock \
+ && cd /opt/venv/lib/python3*/site-packages \
+ && rm -rf kubernetes/aio skimage/data \
+      pyarrow/include pyarrow/src pyarrow/includes pyarrow/flight.py pyarrow/_flight* pyarrow/_s3fs* \
+      pyarrow/libarrow_flight* pyarrow/libarrow_python_flight* pyarrow/libarrow_s3* \
+ && find . -type d -name tests -prune -exec rm -rf {} + \
+ && find . -name '*.so*' -type f -not -path './*.libs/*' -exec strip --strip-unneeded {} +
+RUN /opt/venv/bin/python -m compileall -q -j 0 --invalidation-mode unchecked-hash /opt/venv/lib
 
 FROM runtime AS dashboard
 ENV GROUNDSHIFT_DATA_DIR=/tmp/groundshift
