@@ -67,7 +67,11 @@ def _placeholder(argument: Any) -> str:
 
 
 def _options(command: Any) -> str:
-    shown = (p for p in command.params if p.expose_value and not p.required)
+    shown = (
+        p
+        for p in command.params
+        if p.expose_value and not p.required and not getattr(p, "hidden", False)
+    )
     return " ".join(f"`{p.opts[0]}`" for p in shown if not _is_argument(p))
 
 

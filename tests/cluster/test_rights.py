@@ -9,7 +9,17 @@ import pytest
 
 from groundshift.runs import MODEL_NAMES
 
-STAGES = ("ingest", "plan", "detect", "assemble", "track", "sweep", "dead-letter", "relay")
+STAGES = (
+    "ingest",
+    "plan",
+    "detect",
+    "assemble",
+    "track",
+    "review",
+    "sweep",
+    "dead-letter",
+    "relay",
+)
 READ = {("get", "inferenceservices"), ("list", "inferenceservices"), ("list", "revisions")}
 ASKED = (
     ("get", "inferenceservices"),
@@ -77,6 +87,7 @@ OPEN = {
     "assemble": {"ledger", "objects"},
     "track": {"ledger", "objects"},
     "dead-letter": {"ledger"},
+    "review": {"ledger", "objects"},
     "sweep": {"ledger"},
     "relay": {"ledger", "broker"},
     "model": {"objects"},
