@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 
-.PHONY: demo docs test test-slow test-training test-services test-cluster load lint check lock images clean help
+.PHONY: demo docs test test-slow test-training test-services test-cluster load lint check lock images image-functions image-models image-dashboard clean help
 
 help:            ## this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 18
@@ -67,11 +67,14 @@ PASSED_ON := PIP_INDEX_URL PIP_EXTRA_INDEX_URL PIP_TRUSTED_HOST PIP_CERT PIP_DEF
 BUILD = docker build -q $(DOCKER_BUILD) $(foreach v,$(PASSED_ON),$(if $($(v)),--build-arg $(v))) \
   --build-arg REVISION=$$(git rev-parse HEAD) --build-arg CREATED=$$(date -u +%FT%TZ)
 
-images:          ## build the container images; print what is in them and how fast they start
-	$(BUILD) --target functions -t $(IMAGES)functions:$(TAG) .
-	$(BUILD) --target model-server -t $(IMAGES)models:$(TAG) .
-	$(BUILD) --target dashboard -t $(IMAGES)dashboard:$(TAG) .
+images: image-functions image-models image-dashboard  ## build the container images; print what is in them and how fast they start
 	$(PYTHON) benchmarks/images.py $(IMAGES)functions:$(TAG) $(IMAGES)models:$(TAG)
+
+image-functions image-dashboard: image-%:
+	$(BUILD) --target $* -t $(IMAGES)$*:$(TAG) .
+
+image-models:
+	$(BUILD) --target model-server -t $(IMAGES)models:$(TAG) .
 
 clean:           ## remove what the other targets made
 	rm -rf $(VENV) demo build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
