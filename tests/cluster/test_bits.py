@@ -48,6 +48,7 @@ def expected(
 def test_a_real_pair_is_bit_for_bit_the_embedded_run(
     cluster, scenes, expected, platform_state, capsys
 ) -> None:
+    cluster.roll_out("v1")
     cluster.upload(scenes, prefix=CITY)
     began = time.monotonic()
     first = cluster.arrive(f"{CITY}/{ITEMS[0]}.json")

@@ -41,19 +41,16 @@ class Sets:
 
 
 @pytest.fixture(scope="module")
-def sets(cluster, tmp_path_factory) -> Iterator[Sets]:
-    """Test models t1 rolled out and t2 published; the shipped models serve again at the end."""
+def sets(cluster, tmp_path_factory) -> Sets:
+    """Test models t1 rolled out and t2 published."""
     one = write_test_models(tmp_path_factory.mktemp("one"))
     two = write_test_models(tmp_path_factory.mktemp("two"))
     for folder in two.iterdir():
         _change(folder)
     cluster.publish(one, "t1")
     cluster.publish(two, "t2")
-    cluster.serve("t1")
-    cluster.wait_release("t1")
-    yield Sets(*(frozenset(r.digest for r in list_models(store)) for store in (one, two)))
-    cluster.serve("v1")
-    cluster.wait_release("v1")
+    cluster.roll_out("t1")
+    return Sets(*(frozenset(r.digest for r in list_models(store)) for store in (one, two)))
 
 
 def _change(folder: Path) -> None:

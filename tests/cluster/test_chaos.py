@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import random
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -31,14 +31,11 @@ LATEST_S = 20.0
 
 
 @pytest.fixture(scope="module")
-def models(cluster, tmp_path_factory) -> Iterator[Path]:
+def models(cluster, tmp_path_factory) -> Path:
     store = write_test_models(tmp_path_factory.mktemp("models"))
     cluster.publish(store, "t1")
-    cluster.serve("t1")
-    cluster.wait_release("t1")
-    yield store
-    cluster.serve("v1")
-    cluster.wait_release("v1")
+    cluster.roll_out("t1")
+    return store
 
 
 @pytest.fixture(scope="module")

@@ -19,6 +19,7 @@ IMAGE = np.random.default_rng(5).integers(1, 6000, (1, 6, 64, 64), np.uint16)
 @pytest.fixture
 def door(cluster):
     """(host:port, Host header) of the endpoint, public for this test."""
+    cluster.roll_out("v1")
     with cluster.public(MODEL) as found:
         yield found
 
