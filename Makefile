@@ -40,7 +40,7 @@ lint: $(VENV)/.dev       ## format, lint, types, import rules
 docs: $(VENV)/.core      ## renew the generated tables in README.md and docs/
 	$(BIN)/python -m functions.docs
 
-check: lint test         ## exactly what CI runs
+check: lint test         ## lint and test: what CI runs beside `make test-cluster`
 
 # Of what pip would install too, the images import nothing: other file formats, an asyncio client,
 # tokens, image codecs. tests/manifests/test_images.py holds the lists against what is imported.

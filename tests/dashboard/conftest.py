@@ -144,7 +144,7 @@ class running:
             self.process.wait()
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def browser() -> Iterator[BrowserContext]:
     """One for all tests, so that its cache is warm after the first."""
     if _CHROMIUM is None:
