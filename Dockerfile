@@ -24,32 +24,17 @@ RUN apt-get update -qq \
 WORKDIR /src
 COPY requirements-build.lock ./
 RUN /opt/build/bin/pip install -q --require-hashes -r requirements-build.lock
+COPY docker/install-libraries /usr/local/bin/
 
-# ---- what the functions import, without what only tests, compilers and other clients need
+# ---- what the functions import
 FROM build AS functions-libraries
 COPY requirements-functions.lock ./
-# kubernetes/aio is a second client (asyncio), Flight and S3 are Arrow's own network clients, and
-# the symbols of some extension modules weigh more than the modules. Libraries in *.libs were
-# rewritten by their wheels' tools and break when stripped.
-RUN /opt/build/bin/pip --python /opt/venv/bin/python install -q --no-deps --require-hashes -r requirements-functions.lock \
- && cd /opt/venv/lib/python3*/site-packages \
- && rm -rf kubernetes/aio skimage/data \
-      pyarrow/include pyarrow/src pyarrow/includes pyarrow/flight.py pyarrow/_flight* pyarrow/_s3fs* \
-      pyarrow/libarrow_flight* pyarrow/libarrow_python_flight* pyarrow/libarrow_s3* \
- && find . -type d -name tests -prune -exec rm -rf {} + \
- && find . -name '*.so*' -type f -not -path './*.libs/*' -exec strip --strip-unneeded {} +
-# Bytecode now, or each cold start compiles it again: the root file system is read-only.
-RUN /opt/venv/bin/python -m compileall -q -j 0 --invalidation-mode unchecked-hash /opt/venv/lib
+RUN install-libraries requirements-functions.lock
 
-# ---- what the model server imports; onnxruntime's Python module holds the C library once more
+# ---- what the model server imports
 FROM build AS models-libraries
 COPY requirements-models.lock ./
-RUN /opt/build/bin/pip --python /opt/venv/bin/python install -q --no-deps --require-hashes -r requirements-models.lock \
- && cd /opt/venv/lib/python3*/site-packages \
- && rm -rf kubernetes/aio onnxruntime/capi/libonnxruntime.so* \
- && find . -type d -name tests -prune -exec rm -rf {} + \
- && find . -name '*.so*' -type f -not -path './*.libs/*' -exec strip --strip-unneeded {} +
-RUN /opt/venv/bin/python -m compileall -q -j 0 --invalidation-mode unchecked-hash /opt/venv/lib
+RUN install-libraries requirements-models.lock
 
 # ---- the project itself, with the manifests inside: a layer of its own, so that a change of the
 # code moves some megabytes and not the libraries
@@ -117,14 +102,7 @@ CMD ["--help"]
 # ---- what the API and the map add to that
 FROM build AS dashboard-libraries
 COPY requirements-dashboard.lock ./
-RUN /opt/build/bin/pip --python /opt/venv/bin/python install -q --no-deps --require-hashes -r requirements-dashboard.lock \
- && cd /opt/venv/lib/python3*/site-packages \
- && rm -rf kubernetes/aio skimage/data \
-      pyarrow/include pyarrow/src pyarrow/includes pyarrow/flight.py pyarrow/_flight* pyarrow/_s3fs* \
-      pyarrow/libarrow_flight* pyarrow/libarrow_python_flight* pyarrow/libarrow_s3* \
- && find . -type d -name tests -prune -exec rm -rf {} + \
- && find . -name '*.so*' -type f -not -path './*.libs/*' -exec strip --strip-unneeded {} +
-RUN /opt/venv/bin/python -m compileall -q -j 0 --invalidation-mode unchecked-hash /opt/venv/lib
+RUN install-libraries requirements-dashboard.lock
 
 FROM runtime AS dashboard
 ENV GROUNDSHIFT_DATA_DIR=/tmp/groundshift

@@ -9,15 +9,15 @@ from geodata_etl.bands import Cover
 Rgba = tuple[int, int, int, int]
 
 COVER_COLOURS: Final[dict[int, Rgba]] = {
-    Cover.WATER: (68, 119, 170, 255),
-    Cover.TREE: (34, 136, 51, 255),
-    Cover.LOW_VEGETATION: (204, 187, 68, 255),
-    Cover.BARE: (200, 184, 166, 255),
-    Cover.BUILT: (238, 102, 119, 255),
-    Cover.BURNT: (68, 40, 60, 255),
+    Cover.WATER: (86, 180, 233, 255),
+    Cover.TREE: (0, 158, 115, 255),
+    Cover.LOW_VEGETATION: (240, 228, 66, 255),
+    Cover.BARE: (230, 159, 0, 255),
+    Cover.BUILT: (204, 121, 167, 255),
+    Cover.BURNT: (213, 94, 0, 255),
 }
-"""Class to colour. Water, trees, low vegetation and built-up are Paul Tol's "bright" scheme, made
-to be told apart with any colour vision; bare and burnt differ from them by lightness."""
+"""Class to colour: Okabe and Ito's palette, told apart with any colour vision, on dark and light.
+The dashboard's ``palette.mjs`` says the same."""
 
 CHANGE_LOW: Final[Rgba] = (255, 224, 102, 255)
 """A change just over the threshold: yellow."""

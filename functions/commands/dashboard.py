@@ -18,6 +18,7 @@ import uvicorn
 from functions import show
 from functions.commands.common import address_of, ended_by_signals, listening
 from groundshift.errors import Misconfigured, Unavailable
+from groundshift.loopback import is_loopback
 
 HOST: Final = "127.0.0.1"
 PORT: Final = 8501
@@ -31,8 +32,7 @@ def dashboard(
 
     Raises Misconfigured for an address that other machines reach: there is no login.
     """
-    from groundshift.dashboard.proxy import is_loopback  # streamlit: 1 s that others do not need
-    from groundshift.dashboard.server import create_app
+    from groundshift.dashboard.server import create_app  # streamlit: 1 s that others do not need
 
     if not is_loopback(host):
         raise Misconfigured(

@@ -193,8 +193,8 @@ def _score_rows(score: Score) -> list[tuple[str, float]]:
 
 
 def _stage_rows(platform: Embedded) -> list[tuple[str, float, str]]:
-    """Seconds by stage, summed over its workers, and what the models took of detect."""
-    spent = {name: platform.metrics.spent_s(name) for name in STAGES}
+    """Seconds by stage that had work, summed over its workers, and what the models took."""
+    spent = {name: s for name in STAGES if (s := platform.metrics.spent_s(name))}
     total = sum(spent.values()) or 1.0
     rows = [(name, round(s, 1), f"{s / total:.0%}") for name, s in spent.items()]
     models = sum(platform.models.seconds.values())

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import hmac
-import ipaddress
 import secrets
 import time
 from dataclasses import dataclass, field
@@ -22,10 +21,10 @@ from starlette.requests import HTTPConnection
 from groundshift.api.tokens import TokenVerifier
 from groundshift.errors import Forbidden, Unauthenticated
 from groundshift.ledger import Ledger
+from groundshift.loopback import from_this_machine
 from groundshift.ports import ObjectStore
 from groundshift.settings import Settings
 
-_LOCAL_NAMES: Final = frozenset({"localhost", "127.0.0.1", "::1"})
 _SIGNED: Final = frozenset({"expires", "tenant", "signature"})
 SIGNABLE: Final = ("/api/tiles/", "/api/files/", "/api/chips/", "/api/alerts/")
 """What a browser fetches without a header."""
@@ -151,16 +150,8 @@ class Services:
         return Caller(user="", tenant=tenant, role=Role.VIEWER, signed=True)
 
     def _local(self, connection: HTTPConnection) -> Caller:
-        """The local user. Raises Unauthenticated for who comes from elsewhere.
-
-        The names in Host and Origin are looked at too, since a page of another site could send a
-        browser of this machine here.
-        """
-        client = connection.client.host if connection.client else ""
-        origin = connection.headers.get("origin")
-        host = urlsplit(f"//{connection.headers.get('host', '')}").hostname or ""
-        names = [host] if origin is None else [host, urlsplit(origin).hostname or ""]
-        if not _loopback(client) or not _LOCAL_NAMES.issuperset(names):
+        """The local user. Raises Unauthenticated for who comes from elsewhere."""
+        if not from_this_machine(connection):
             raise Unauthenticated(
                 "this platform has no login configured, so only its own machine may ask, as "
                 "localhost: set GROUNDSHIFT_OIDC_ISSUER and GROUNDSHIFT_OIDC_AUDIENCE to open it"
@@ -168,13 +159,6 @@ class Services:
         return Caller(
             user=self.settings.local_user, tenant=self.settings.tenant, role=Role.ADMIN, local=True
         )
-
-
-def _loopback(host: str) -> bool:
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
 
 
 def services(request: Request) -> Services:

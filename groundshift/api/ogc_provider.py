@@ -5,6 +5,7 @@ pygeoapi loads these classes by their dotted names (`groundshift.api.ogc`).
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any, Final
@@ -31,7 +32,7 @@ _WHOLE: Final = {"type": "integer"}
 Field = Mapping[str, str]
 
 
-class LedgerProvider(BaseProvider):  # type: ignore[misc]
+class LedgerProvider(BaseProvider, ABC):  # type: ignore[misc]
     """What both collections share."""
 
     FIELDS: Mapping[str, Field]
@@ -93,6 +94,7 @@ class LedgerProvider(BaseProvider):  # type: ignore[misc]
                 raise ProviderInvalidQueryError(user_msg=f"{name} cannot be filtered by its value")
         return dict(properties)
 
+    @abstractmethod
     def _page(
         self,
         box: Bbox | None,
@@ -102,10 +104,11 @@ class LedgerProvider(BaseProvider):  # type: ignore[misc]
         offset: int,
         limit: int,
     ) -> tuple[int, list[dict[str, Any]]]:
-        raise NotImplementedError
+        """(How many there are, some of them as features)."""
 
+    @abstractmethod
     def _one(self, identifier: str) -> dict[str, Any]:
-        raise NotImplementedError
+        """One feature. Raises NotFound."""
 
 
 class AlertProvider(LedgerProvider):

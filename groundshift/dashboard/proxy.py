@@ -1,21 +1,20 @@
 """The API under the dashboard's own origin, so that a browser needs one address only.
 
 Whoever reaches the dashboard reaches the API through it. Without a login that is the one local
-user: the names in Host and Origin are looked at, since a page of another site could send a browser
-of this machine here.
+user, so it answers this machine only.
 """
 
 from __future__ import annotations
 
-import ipaddress
 from http import HTTPStatus
 from typing import Final
-from urllib.parse import urlsplit
 
 import httpx
 from starlette.background import BackgroundTask
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response, StreamingResponse
+
+from groundshift.loopback import from_this_machine
 
 _ASKED: Final = ("accept", "accept-encoding", "content-type", "if-none-match")
 _ANSWERED: Final = (
@@ -42,7 +41,7 @@ class Proxy:
 
     async def forward(self, request: Request) -> Response:
         """One request, answered by the API; the answer is streamed."""
-        if not is_local(request):
+        if not from_this_machine(request):
             return _problem(
                 HTTPStatus.FORBIDDEN,
                 "this dashboard has no login, so it answers its own machine only, as localhost",
@@ -89,26 +88,6 @@ async def _body(request: Request) -> bytes | None:
         if len(body) > _MOST_BYTES:
             return None
     return bytes(body)
-
-
-def is_local(request: Request) -> bool:
-    """Whether a request comes from this machine and means it."""
-    client = request.client.host if request.client else ""
-    origin = request.headers.get("origin")
-    names = [urlsplit(f"//{request.headers.get('host', '')}").hostname or ""]
-    if origin is not None:
-        names.append(urlsplit(origin).hostname or "")
-    return all(is_loopback(name) for name in (client, *names))
-
-
-def is_loopback(name: str) -> bool:
-    """Whether a host's name or address means this machine."""
-    if name == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(name).is_loopback
-    except ValueError:
-        return False
 
 
 def _problem(status: HTTPStatus, detail: str) -> Response:

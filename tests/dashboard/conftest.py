@@ -19,6 +19,7 @@ import httpx
 import pytest
 from PIL import Image
 from playwright.sync_api import BrowserContext, Page, Request, expect, sync_playwright
+from playwright.sync_api import TimeoutError as PlaywrightTimeout
 
 from geodata_etl.simulate import SiteSpec, simulate_site, write_scene
 
@@ -146,7 +147,7 @@ class running:
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator[BrowserContext]:
-    """One for all tests, so that its cache is warm after the first."""
+    """One per module, so that its cache is warm after the first test; its loop ends with it."""
     if _CHROMIUM is None:
         pytest.skip("no chromium on this machine")
     with sync_playwright() as playwright:
@@ -185,7 +186,7 @@ def visit(page: Page) -> Callable[[str], Page]:
             page.goto(url)
             try:
                 page.locator(".gs[data-ready]").wait_for(timeout=_OPEN_S * 1000 / attempt)
-            except Exception:
+            except PlaywrightTimeout:
                 if attempt == 3:
                     raise
             else:

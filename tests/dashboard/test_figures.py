@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 import shapely
 
 from geodata_etl.grid import CORE_PX, PIXEL_M
+from geodata_etl.palette import COVER_COLOURS, css
 from groundshift.dashboard import figures
+from groundshift.dashboard.server import STATIC
 
 SCENES = [
     {"month": "2024-05", "outcome": "done", "reason": None, "scenes": 2},
@@ -88,3 +92,10 @@ def test_a_tile_lies_where_the_lattice_says() -> None:
 )
 def test_no_rows_are_an_empty_table(table) -> None:  # type: ignore[no-untyped-def]
     assert table([]).empty
+
+
+def test_classes_wear_the_colours_of_every_other_picture() -> None:
+    text = (STATIC / "palette.mjs").read_text()
+    block = text[text.index("export const CLASSES") : text.index("};")]
+    found = dict(re.findall(r"(\w+): \{ label: \"[^\"]+\", colour: \"(#\w+)\" \}", block))
+    assert found == {cover.label: css(colour) for cover, colour in COVER_COLOURS.items()}

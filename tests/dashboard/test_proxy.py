@@ -13,7 +13,7 @@ from starlette.routing import Route
 from starlette.testclient import TestClient
 
 from groundshift.dashboard.client import Api
-from groundshift.dashboard.proxy import Proxy, is_loopback
+from groundshift.dashboard.proxy import Proxy
 from groundshift.errors import GroundshiftError, Unavailable
 
 LOCAL = "http://127.0.0.1:8501"
@@ -88,14 +88,6 @@ def test_a_body_has_its_limit() -> None:
 def test_paths_stay_below_the_api() -> None:
     answer = browser(echo).get("/api/../v2/models")
     assert answer.status_code == 404
-
-
-@pytest.mark.parametrize(
-    ("name", "local"),
-    [("localhost", True), ("127.0.0.1", True), ("::1", True), ("", False), ("10.0.0.1", False)],
-)
-def test_loopback(name: str, local: bool) -> None:
-    assert is_loopback(name) is local
 
 
 # ---- what the pages read

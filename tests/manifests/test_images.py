@@ -11,6 +11,7 @@ import pytest
 ROOT = Path(__file__).parents[2]
 OURS = {"geodata_etl", "groundshift", "functions", "training"}
 DOCKERFILE = (ROOT / "Dockerfile").read_text()
+INSTALLER = (ROOT / "docker" / "install-libraries").read_text()
 ELSEWHERE = {"kserve", "onnxruntime"}
 """Imported by the model server only; `groundshift/serving`."""
 
@@ -82,7 +83,9 @@ def test_every_list_is_hashed_and_of_the_versions_that_are_tested():
 
 def test_the_dockerfile_names_no_index_and_installs_only_what_is_hashed():
     assert not re.search(r"https?://(?!127\.0\.0\.1)", DOCKERFILE)
-    for line in re.findall(r"pip[^\n]* install [^\n]*", DOCKERFILE):
+    installs = re.findall(r"pip[^\n]* install [^\n]*", DOCKERFILE + INSTALLER)
+    assert len(installs) == 3
+    for line in installs:
         assert "--require-hashes" in line or "--no-index" in line, line
 
 
@@ -91,7 +94,7 @@ def test_images_run_as_nobody_and_keep_no_tool():
     assert "USER 65532:65532" in final
     assert "USER root" not in final
     assert "apt-get" not in final
-    for target in ("model-server", "functions"):
+    for target in ("model-server", "functions", "dashboard"):
         stage = final[final.index(f"FROM runtime AS {target}") :]
         assert "HEALTHCHECK" in stage
         assert "org.opencontainers.image.revision" in stage

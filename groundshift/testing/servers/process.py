@@ -6,6 +6,7 @@ import signal
 import socket
 import subprocess
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Final, Self
@@ -27,7 +28,7 @@ def free_port() -> int:
         return port
 
 
-class Server:
+class Server(ABC):
     """A child process with a folder of its own. Subclasses say how it starts and when it is up."""
 
     def __init__(self, folder: Path) -> None:
@@ -35,9 +36,9 @@ class Server:
         self.port = free_port()
         self._process: subprocess.Popen[bytes] | None = None
 
+    @abstractmethod
     def command(self) -> Sequence[str]:
         """What is run."""
-        raise NotImplementedError
 
     def environment(self) -> Mapping[str, str] | None:
         """Its environment; None: ours."""
