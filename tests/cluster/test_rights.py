@@ -132,7 +132,7 @@ def test_the_network_is_closed_but_for_the_flow(cluster, capsys) -> None:
 
 def listeners(cluster: Any) -> dict[str, tuple[str, int]]:
     """Each listener's address as a pod would name it."""
-    (model, *_) = cluster.pods(**{"serving.kserve.io__inferenceservice": MODEL_NAMES[1]})
+    model = model_pod(cluster)
     return {
         "ledger": (f"postgres.{cluster.namespace}.svc.cluster.local", 5432),
         "objects": (f"s3.{cluster.namespace}.svc.cluster.local", 9000),
@@ -140,6 +140,16 @@ def listeners(cluster: Any) -> dict[str, tuple[str, int]]:
         "broker": ("broker-ingress.knative-eventing.svc.cluster.local", 80),
         "cluster API": ("kubernetes.default.svc.cluster.local", 443),
     }
+
+
+def model_pod(cluster: Any) -> dict[str, Any]:
+    """A model server that serves: beside it a revision that never got ready may keep its pods."""
+    pods = cluster.pods(**{"serving.kserve.io__inferenceservice": MODEL_NAMES[1]})
+    return next(
+        pod
+        for pod in pods
+        if any(c["type"] == "Ready" and c["status"] == "True" for c in pod["status"]["conditions"])
+    )
 
 
 def probe(
@@ -177,8 +187,7 @@ def labels_of(cluster: Any, caller: str) -> dict[str, str]:
     if caller == "stranger":
         return {}
     if caller == "model":
-        (pod, *_) = cluster.pods(**{"serving.kserve.io__inferenceservice": MODEL_NAMES[1]})
-        labels = pod["metadata"]["labels"]
+        labels = model_pod(cluster)["metadata"]["labels"]
     else:
         kind = "deployment" if caller == "relay" else "ksvc"
         found = json.loads(cluster.kubectl("get", kind, caller, "-o", "json"))
