@@ -18,6 +18,7 @@ from groundshift.manifests import Manifest, TriggerSpec, load, topology
 LEDGER: Final = "groundshift.io/ledger"
 OBJECTS: Final = "groundshift.io/objects"
 _SERVICE: Final = "serving.knative.dev/service"
+_PROGRAM: Final = "app.kubernetes.io/name"
 _TO_MODELS: Final = "to-models"
 """The NetworkPolicy that says which functions ask models."""
 _SHOWN: Final[Mapping[str, str]] = MappingProxyType({"prefix": "{}...", "suffix": "...{}"})
@@ -60,6 +61,8 @@ class Program:
     replicas: int
     sink: str
     """The Broker that a SinkBinding tells it of; empty where none does."""
+    callers: tuple[str, ...]
+    """Who may ask it: ``the ingress``, other programs; none: it takes its work from the ledger."""
     reach: Reach
 
 
@@ -183,7 +186,21 @@ def _program(manifest: Manifest, events: Sequence[Manifest]) -> Program:
         if m["kind"] == "SinkBinding" and m["spec"]["subject"]["name"] == name
     ]
     reach = _reach(spec["template"], models=False)
-    return Program(name, spec["replicas"], "".join(sinks), reach)
+    return Program(name, spec["replicas"], "".join(sinks), _callers(name, events), reach)
+
+
+def _callers(name: str, events: Sequence[Manifest]) -> tuple[str, ...]:
+    """Whom the NetworkPolicy of a program's name lets in."""
+    policies = [
+        m["spec"] for m in events if m["kind"] == "NetworkPolicy" and m["metadata"]["name"] == name
+    ]
+    sources = [s for p in policies for rule in p.get("ingress", ()) for s in rule["from"]]
+    return tuple(
+        "the ingress"
+        if "namespaceSelector" in source
+        else source["podSelector"]["matchLabels"][_PROGRAM]
+        for source in sources
+    )
 
 
 def _model(manifest: Manifest) -> Model:
@@ -219,10 +236,27 @@ def mermaid(parts: Architecture | None = None) -> str:
         '  objects[("objects")]',
         *_reaches(known),
         *(f'  {p.name}["{p.name}<br/>{pods(p.replicas)}, always"]' for p in known.programs),
-        *(f"  ledger --> {p.name}" for p in known.programs if p.reach.ledger),
+        *_asked(known.programs),
         *(f"  {p.name} --> broker" for p in known.programs if p.sink == known.broker),
     ]
     return "\n".join(["```mermaid", *lines, "```", ""])
+
+
+def _asked(programs: Sequence[Program]) -> list[str]:
+    """What programs take their work from, and what those that are asked may reach."""
+    lines = []
+    if any("the ingress" in p.callers for p in programs):
+        lines.append('  people(["people and programs"])')
+    for program in programs:
+        if not program.callers:
+            lines.append(f"  ledger --> {program.name}")
+        for caller in program.callers:
+            at_door = caller == "the ingress"
+            said = ' -- "the ingress" -->' if at_door else " -->"
+            lines.append(f"  {'people' if at_door else caller}{said} {program.name}")
+        if program.callers and program.reach.words:
+            lines.append(f"  {program.name} --> {program.reach.words.replace(', ', ' & ')}")
+    return lines
 
 
 def _reaches(known: Architecture) -> list[str]:
@@ -258,7 +292,7 @@ def table(parts: Architecture | None = None) -> str:
             for f in known.functions
         ),
         *(
-            ("program", p.name, "the outbox", f"{pods(p.replicas)}, always", _told(p))
+            ("program", p.name, waits_for(p), f"{pods(p.replicas)}, always", _told(p))
             for p in known.programs
         ),
         *(("model", m.name, "requests", _span(m), "its files") for m in known.models),
@@ -273,6 +307,11 @@ def _waits(function: Function) -> str:
     return f"{', '.join(f'`{word}`' for word in function.takes)}; retried {function.retries} times"
 
 
+def waits_for(program: Program) -> str:
+    """What makes a program work, in a few words."""
+    return f"who comes by {' or '.join(program.callers)}" if program.callers else "the outbox"
+
+
 def _told(program: Program) -> str:
     sink = f"Broker `{program.sink}`" if program.sink else ""
-    return ", ".join(filter(None, (program.reach.words, sink)))
+    return ", ".join(filter(None, (program.reach.words, sink))) or "nothing"

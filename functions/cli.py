@@ -18,7 +18,7 @@ from typing import Annotated, Final, NoReturn
 import typer
 
 from functions import show
-from functions.commands import cluster, online
+from functions.commands import cluster, online, pods
 from geodata_etl.bands import Cover
 from groundshift.errors import GroundshiftError, SceneRefused
 
@@ -331,50 +331,6 @@ def serve_models(context: typer.Context) -> None:
 
 
 @app.command()
-def serve(
-    stage: Annotated[
-        str, typer.Argument(help="ingest, plan, detect, assemble, track or dead-letter.")
-    ],
-    host: Annotated[str, typer.Option(help="Address to listen on.")] = "0.0.0.0",  # noqa: S104 a pod's only door
-    port: Annotated[int, typer.Option(help="Port of the CloudEvents.")] = 8080,
-) -> None:
-    """Serve one stage: what each Knative Service of knative/base runs."""
-    from functions.commands import serve as command
-
-    command.serve(stage, host=host, port=port)
-
-
-@app.command()
-def relay() -> None:
-    """Take events from the outbox to the Knative Broker, until SIGTERM; replicas share the work.
-
-    Its address comes from GROUNDSHIFT_SINK_URL or K_SINK.
-    """
-    from functions.commands import relay as command
-
-    command.relay()
-
-
-@app.command()
-def consume() -> None:
-    """Take scene notifications from Kafka into the outbox, until SIGTERM; replicas share the work.
-
-    CloudEvents (scene.arrived) and S3 bucket notifications; GROUNDSHIFT_KAFKA_SERVERS names Kafka.
-    """
-    from functions.commands import consume as command
-
-    command.consume()
-
-
-@app.command()
-def sweep(json: Json = False) -> None:
-    """Say again what is overdue, with the next attempt number; one pass, a clock calls it."""
-    from functions.commands import sweep as command
-
-    show.swept(command.sweep(), as_json=json)
-
-
-@app.command()
 def replay(
     event: Annotated[str | None, typer.Option(help="Only the event of this id.")] = None,
     trigger: Annotated[str | None, typer.Option(help="Only what this Trigger gave up.")] = None,
@@ -389,6 +345,8 @@ def replay(
     show.dead_letters(letters, replayed=not only_list, as_json=json)
 
 
+for program in (pods.serve, pods.relay, pods.consume, pods.sweep, pods.api):
+    app.command()(program)
 app.add_typer(cluster.app)
 app.command("publish-models")(cluster.publish_models)
 

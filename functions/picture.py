@@ -98,10 +98,13 @@ def _reach(drawing: Drawing, y: float, reach: set[str]) -> None:
 
 def _program(drawing: Drawing, row: int, program: Program) -> None:
     y, (x, width) = _y(row), _FUNCTION
-    ledger = _COLUMNS[-1][1]
-    drawing.line([(ledger, y), (x + width + 3, y)], colour=FAINT, arrow=True)
-    drawing.dot(ledger, y, colour=BLUE, radius=6)
-    drawing.text(x + width + 14, y - 6, "the outbox", size=11)
+    if program.callers:
+        _asked(drawing, y, program)
+    else:
+        ledger = _COLUMNS[-1][1]
+        drawing.line([(ledger, y), (x + width + 3, y)], colour=FAINT, arrow=True)
+        drawing.dot(ledger, y, colour=BLUE, radius=6)
+        drawing.text(x + width + 14, y - 6, "the outbox", size=11)
     drawing.box(x, y - _BOX / 2, width, _BOX, fill="#f5f7fa", stroke=INK)
     drawing.text(x + 12, y - 3, program.name, size=14, bold=True)
     drawing.text(x + 12, y + 13, f"{pods(program.replicas)}, always", size=11, colour=FAINT)
@@ -109,6 +112,14 @@ def _program(drawing: Drawing, row: int, program: Program) -> None:
         end = _BROKER[0] + _BROKER[1] + 3
         drawing.line([(x, y), (end, y)], colour=FAINT, arrow=True)
         drawing.text(end + 11, y - 6, "what was committed", size=11)
+
+
+def _asked(drawing: Drawing, y: float, program: Program) -> None:
+    """A program that answers: who may ask it, past the Broker, and what it may reach."""
+    x, left = _FUNCTION[0], _BROKER[0] + _BROKER[1] + 14
+    drawing.line([(left, y), (x - 3, y)], colour=FAINT, arrow=True)
+    drawing.text(left, y - 6, ", ".join(program.callers), size=11)
+    _reach(drawing, y, {name for name, *_ in _COLUMNS if getattr(program.reach, name)})
 
 
 def _sources(drawing: Drawing, known: Architecture) -> None:

@@ -198,11 +198,9 @@ class Cluster:
 
     def account_of(self, part: str) -> str:
         """``namespace:name`` of the ServiceAccount that a function or program runs under."""
-        if part == "relay":
-            path = ("deployment", "{.spec.template.spec.serviceAccountName}")
-        else:
-            path = ("ksvc", "{.spec.template.spec.serviceAccountName}")
-        return f"{NAMESPACE}:{kubectl('get', path[0], part, '-o', f'jsonpath={path[1]}')}"
+        kind = "deployment" if part in ("relay", "api", "dashboard") else "ksvc"
+        path = "jsonpath={.spec.template.spec.serviceAccountName}"
+        return f"{NAMESPACE}:{kubectl('get', kind, part, '-o', path)}"
 
     def restart_s3(self) -> None:
         """The S3 server dies and comes back; its volume stays."""

@@ -19,7 +19,11 @@ STAGES = (
     "sweep",
     "dead-letter",
     "relay",
+    "api",
+    "dashboard",
 )
+PROGRAMS = ("relay", "api", "dashboard")
+"""Deployments; everything else is a Knative Service."""
 READ = {("get", "inferenceservices"), ("list", "inferenceservices"), ("list", "revisions")}
 ASKED = (
     ("get", "inferenceservices"),
@@ -79,7 +83,7 @@ def test_every_pod_runs_restricted(cluster) -> None:
             assert context["capabilities"]["drop"] == ["ALL"]
 
 
-LISTENERS = ("ledger", "objects", "model", "broker", "cluster API")
+LISTENERS = ("ledger", "objects", "model", "broker", "cluster API", "API")
 OPEN = {
     "ingest": {"ledger", "objects"},
     "plan": {"ledger", "objects", "model", "cluster API"},
@@ -90,6 +94,8 @@ OPEN = {
     "review": {"ledger", "objects"},
     "sweep": {"ledger"},
     "relay": {"ledger", "broker"},
+    "api": {"ledger", "objects", "API"},  # its own address
+    "dashboard": {"API"},
     "model": {"objects"},
     "stranger": set(),
 }
@@ -139,6 +145,7 @@ def listeners(cluster: Any) -> dict[str, tuple[str, int]]:
         "model": (model["status"]["podIP"], 8012),
         "broker": ("broker-ingress.knative-eventing.svc.cluster.local", 80),
         "cluster API": ("kubernetes.default.svc.cluster.local", 443),
+        "API": (f"api.{cluster.namespace}.svc.cluster.local", 80),
     }
 
 
@@ -189,10 +196,10 @@ def labels_of(cluster: Any, caller: str) -> dict[str, str]:
     if caller == "model":
         labels = model_pod(cluster)["metadata"]["labels"]
     else:
-        kind = "deployment" if caller == "relay" else "ksvc"
+        kind = "deployment" if caller in PROGRAMS else "ksvc"
         found = json.loads(cluster.kubectl("get", kind, caller, "-o", "json"))
         labels = dict(found["spec"]["template"]["metadata"]["labels"])
-        labels |= {} if caller == "relay" else {"serving.knative.dev/service": caller}
+        labels |= {} if caller in PROGRAMS else {"serving.knative.dev/service": caller}
     kept = ("serving.knative.dev/service", "serving.kserve.io/", "groundshift.io/", "app.")
     return {key: value for key, value in labels.items() if key.startswith(kept)}
 

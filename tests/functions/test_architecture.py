@@ -34,7 +34,11 @@ def test_every_part_is_there_and_reaches_what_it_is_let(parts):
     assert parts.broker == "default"
     assert [f.name for f in parts.functions] == [*STAGES, DEAD_LETTER]
     assert [m.name for m in parts.models] == list(MODEL_NAMES)
-    assert [(p.name, p.sink) for p in parts.programs] == [("relay", "default")]
+    assert {p.name: (p.sink, p.callers, p.reach.words) for p in parts.programs} == {
+        "relay": ("default", (), "ledger"),
+        "api": ("", ("the ingress", "dashboard"), "ledger, objects"),
+        "dashboard": ("", ("the ingress",), ""),
+    }
     assert [name for name, _ in parts.clocks] == ["sweep"]
     assert [f.name for f in parts.letters] == [DEAD_LETTER]
     reach = {f.name: f.reach.words for f in parts.functions}
@@ -122,7 +126,7 @@ def test_the_picture_shows_every_part(parts):
         assert any(word.startswith(f"{model.name}:") for word in words)
     dots = list(tree.iter("{http://www.w3.org/2000/svg}circle"))
     reach = [f.reach for f in parts.functions] + [p.reach for p in parts.programs]
-    assert len(dots) == sum(len(r.words.split(", ")) for r in reach)
+    assert len(dots) == sum(len(r.words.split(", ")) for r in reach if r.words)
 
 
 def test_what_is_drawn_stays_inside_the_picture(parts):
