@@ -10,7 +10,7 @@ import subprocess
 import threading
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -188,6 +188,16 @@ class Cluster:
                 yield address, host
         finally:
             kubectl("label", "isvc", model, f"{label}=cluster-local")
+
+    @staticmethod
+    def ingress() -> AbstractContextManager[str]:
+        """host:port of the cluster's outer gateway."""
+        return reach(*INGRESS)
+
+    @staticmethod
+    def service(name: str, port: int) -> AbstractContextManager[str]:
+        """host:port of a Service of the platform's namespace."""
+        return reach(NAMESPACE, name, port)
 
     @property
     def domain(self) -> str:
