@@ -3,6 +3,7 @@
 #   functions     every stage, the relay, the consumer, the sweep: `groundshift ...`
 #   dashboard     one host: `groundshift up`, the stages with the API and the map
 #   model-server  one model over KServe v2: `python -m groundshift.serving ...`
+#   training      `groundshift train`, `groundshift retrain`, Ray's head and workers, MLflow's server
 #
 # `make images` builds them, prints what is in them and how long they take to start. The package
 # index is whatever the environment says (PIP_INDEX_URL and its like are passed on as build
@@ -120,3 +121,33 @@ LABEL org.opencontainers.image.title="groundshift-dashboard" \
 HEALTHCHECK --interval=10s --timeout=3s --start-period=60s CMD ["python", "-c", "import urllib.request as u; u.urlopen('http://127.0.0.1:8080/healthz', timeout=2)"]
 ENTRYPOINT ["groundshift"]
 CMD ["up", "--host=0.0.0.0", "--port=8080"]
+
+# ---- what training imports; without a GPU, also without CUDA. The last stages: the classic builder
+# makes every stage before its target, and this is the longest
+FROM build AS training-libraries
+COPY docker/without-cuda /usr/local/bin/
+COPY requirements-image-training.lock ./
+RUN install-libraries requirements-image-training.lock \
+ && without-cuda "$(echo /opt/venv/lib/python3*/site-packages)" \
+ && /opt/venv/bin/python -c "import torch; assert torch.ones(2).requires_grad_().sum().backward() is None"
+
+FROM runtime AS training
+# no word to anybody: neither Ray's usage statistics nor MLflow's
+ENV GROUNDSHIFT_DATA_DIR=/tmp/groundshift \
+    RAY_USAGE_STATS_ENABLED=0 \
+    MLFLOW_DISABLE_TELEMETRY=true
+COPY --from=training-libraries /opt/venv /opt/venv
+COPY --from=program /opt/app /opt/app
+ARG VERSION=0.1.0
+ARG REVISION=unknown
+ARG CREATED=unknown
+LABEL org.opencontainers.image.title="groundshift-training" \
+      org.opencontainers.image.description="groundshift's training: jobs, Ray's head and workers, MLflow" \
+      org.opencontainers.image.licenses="Apache-2.0" \
+      org.opencontainers.image.version="${VERSION}" \
+      org.opencontainers.image.revision="${REVISION}" \
+      org.opencontainers.image.created="${CREATED}"
+# a job answers no requests: it is well as long as it runs
+HEALTHCHECK --interval=30s --timeout=3s CMD ["python", "-c", "import os; os.kill(1, 0)"]
+ENTRYPOINT ["groundshift"]
+CMD ["--help"]

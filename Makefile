@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 
-.PHONY: demo docs test test-slow test-training test-services test-cluster load lint check lock images image-functions image-models image-dashboard clean help
+.PHONY: demo docs test test-slow test-training test-services test-cluster load lint check lock images image-functions image-models image-dashboard image-training clean help
 
 help:            ## this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 18
@@ -48,17 +48,24 @@ NOT_IN_IMAGES := aiohappyeyeballs aiohttp aiohttp-retry aiosignal frozenlist mul
 NOT_IN_FUNCTIONS := $(NOT_IN_IMAGES) imageio networkx pyogrio tifffile
 NOT_IN_DASHBOARD := $(NOT_IN_IMAGES) imageio networkx pyogrio tifffile
 NOT_IN_MODELS := $(NOT_IN_IMAGES) cffi cryptography flatbuffers pillow pyasn1 pycparser pyjwt setuptools
+# Without a GPU CUDA's libraries are 2.7 GB of nothing; docker/without-cuda puts stand-ins in their place.
+NOT_IN_TRAINING := cuda-bindings cuda-pathfinder cuda-toolkit nvidia-cublas nvidia-cuda-cccl nvidia-cuda-cupti \
+  nvidia-cuda-nvrtc nvidia-cudnn-cu13 nvidia-cufft nvidia-cufile nvidia-cusolver nvidia-cusparse \
+  nvidia-cusparselt-cu13 nvidia-nccl-cu13 nvidia-nvjitlink nvidia-nvshmem-cu13 nvidia-nvtx pyogrio triton
 COMPILE = $(BIN)/uv pip compile -q --generate-hashes --no-emit-index-url --no-emit-find-links --no-header --python-version 3.11
 
+# The whole first: MLflow has upper bounds, and every list below must agree with it.
+# The largest list decides, the others follow it: one version of everything, whatever is installed.
 lock: $(VENV)/.dev       ## renew the hashed lock files
 	$(PIP) install uv
-	$(COMPILE) pyproject.toml -o requirements.lock
-	$(COMPILE) pyproject.toml --extra dev -c requirements.lock -o requirements-dev.lock
-	$(COMPILE) pyproject.toml --extra training --extra dev -c requirements-dev.lock -o requirements-training.lock
-	$(COMPILE) --group image-build -c requirements.lock -o requirements-build.lock
-	$(COMPILE) --group image-functions -c requirements.lock $(addprefix --no-emit-package ,$(NOT_IN_FUNCTIONS)) -o requirements-functions.lock
-	$(COMPILE) --group image-dashboard -c requirements.lock $(addprefix --no-emit-package ,$(NOT_IN_DASHBOARD)) -o requirements-dashboard.lock
-	$(COMPILE) --group image-models -c requirements.lock $(addprefix --no-emit-package ,$(NOT_IN_MODELS)) -o requirements-models.lock
+	$(COMPILE) pyproject.toml --extra training --extra dev -o requirements-training.lock
+	$(COMPILE) pyproject.toml -c requirements-training.lock -o requirements.lock
+	$(COMPILE) pyproject.toml --extra dev -c requirements-training.lock -o requirements-dev.lock
+	$(COMPILE) --group image-build -c requirements-training.lock -o requirements-build.lock
+	$(COMPILE) --group image-functions -c requirements-training.lock $(addprefix --no-emit-package ,$(NOT_IN_FUNCTIONS)) -o requirements-functions.lock
+	$(COMPILE) --group image-dashboard -c requirements-training.lock $(addprefix --no-emit-package ,$(NOT_IN_DASHBOARD)) -o requirements-dashboard.lock
+	$(COMPILE) --group image-models -c requirements-training.lock $(addprefix --no-emit-package ,$(NOT_IN_MODELS)) -o requirements-models.lock
+	$(COMPILE) --group image-training -c requirements-training.lock $(addprefix --no-emit-package ,$(NOT_IN_TRAINING)) -o requirements-image-training.lock
 
 # The package index of this machine goes into the build, and into no image.
 IMAGES ?= groundshift-
@@ -70,7 +77,7 @@ BUILD = docker build -q $(DOCKER_BUILD) $(foreach v,$(PASSED_ON),$(if $($(v)),--
 images: image-functions image-models image-dashboard  ## build the container images; print what is in them and how fast they start
 	$(PYTHON) benchmarks/images.py $(IMAGES)functions:$(TAG) $(IMAGES)models:$(TAG)
 
-image-functions image-dashboard: image-%:
+image-functions image-dashboard image-training: image-%:
 	$(BUILD) --target $* -t $(IMAGES)$*:$(TAG) .
 
 image-models:
