@@ -54,7 +54,6 @@ NOT_IN_TRAINING := cuda-bindings cuda-pathfinder cuda-toolkit nvidia-cublas nvid
   nvidia-cusparselt-cu13 nvidia-nccl-cu13 nvidia-nvjitlink nvidia-nvshmem-cu13 nvidia-nvtx pyogrio triton
 COMPILE = $(BIN)/uv pip compile -q --generate-hashes --no-emit-index-url --no-emit-find-links --no-header --python-version 3.11
 
-# The whole first: MLflow has upper bounds, and every list below must agree with it.
 # The largest list decides, the others follow it: one version of everything, whatever is installed.
 lock: $(VENV)/.dev       ## renew the hashed lock files
 	$(PIP) install uv

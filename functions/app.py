@@ -9,10 +9,11 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import replace
 from http import HTTPStatus
-from typing import Any, Protocol, TypeVar
+from types import MappingProxyType
+from typing import Protocol, TypeVar
 
 from anyio import to_thread
 from starlette.applications import Starlette
@@ -27,6 +28,7 @@ from groundshift.codec import MAX_BYTES, decode
 from groundshift.errors import (
     RETRYABLE,
     BadEvent,
+    Forbidden,
     GroundshiftError,
     Misconfigured,
     SceneRefused,
@@ -37,12 +39,13 @@ from groundshift.errors import (
 )
 from groundshift.events import EVENTS, Event, SceneArrived
 from groundshift.ledger import Ledger
-from groundshift.ledger.arrivals import announce
+from groundshift.ledger.arrivals import announce, owner
 from groundshift.settings import Settings
 
 log = logging.getLogger(__name__)
 
 P = TypeVar("P")
+Endpoint = Callable[[Request], Awaitable[Response]]
 
 
 class IntakePlatform(Protocol):
@@ -100,26 +103,54 @@ def intake_app(platform: IntakePlatform) -> Starlette:
     return Starlette(routes=[intake_route(platform), _health()])
 
 
-def intake_route(platform: IntakePlatform) -> Route:
+def intake_route(
+    platform: IntakePlatform,
+    *,
+    guard: Callable[[Endpoint], Endpoint] = lambda endpoint: endpoint,
+    tenant_of: Callable[[Request], str | None] = lambda _: None,
+) -> Route:
     """``POST /events``: commits the arrival and its event, then answers 202 with their ids.
 
     Takes the events that come from outside, in structured or binary mode, one at a time; the same
-    (source, id) again changes nothing and gets the same answer.
+    (source, id) again changes nothing and gets the same answer. `guard` wraps the endpoint in who
+    may come in; who comes for one tenant (`tenant_of`) announces for that one only.
     """
 
-    def commit(event: Event) -> dict[str, str]:
+    def commit(event: Event, tenant: str | None) -> dict[str, str]:
         with platform.ledger.transaction() as tx:
             arrival = announce(tx, event)
+            if tenant is not None and owner(tx, arrival) != tenant:
+                raise Forbidden(
+                    f"{event.source!r} announced {event.id!r} for another tenant: "
+                    "name a source of your own"
+                )
         return {"id": event.id, "source": event.source, "arrival": arrival}
 
     async def receive(request: Request) -> Response:
         limit = platform.settings.max_event_bytes
         body = await _body(request, limit)
         event = _from_outside(decode(request.headers, body, max_bytes=limit))
-        answer = await to_thread.run_sync(commit, event)
+        if (tenant := tenant_of(request)) is not None:
+            event = _for_tenant(event, tenant)
+        answer = await to_thread.run_sync(commit, event, tenant)
         return JSONResponse(answer, status_code=HTTPStatus.ACCEPTED)
 
-    return Route("/events", _answering(receive), methods=["POST"])
+    return Route("/events", guard(_answering(receive)), methods=["POST"])
+
+
+def _for_tenant(event: Event, tenant: str) -> Event:
+    """The event as this tenant's, in data and envelope. Raises Forbidden: it names another."""
+    named = {event.tenant, event.data.get("tenant")} - {None, tenant}
+    if named:
+        raise Forbidden(
+            f"the event is for tenant {min(map(str, named))!r} and your token for {tenant!r}: "
+            "leave `tenant` out, or use a token of that tenant"
+        )
+    return replace(
+        event,
+        data=MappingProxyType({**event.data, "tenant": tenant}),
+        extensions=MappingProxyType({**event.extensions, "tenant": tenant}),
+    )
 
 
 def _from_outside(event: Event) -> Event:
@@ -155,12 +186,12 @@ async def _body(request: Request, limit: int) -> bytes:
     return bytes(body)
 
 
-def _answering(endpoint: Callable[[Request], Any]) -> Callable[[Request], Any]:
+def _answering(endpoint: Endpoint) -> Endpoint:
     """The endpoint, with errors as answers."""
 
     async def answer(request: Request) -> Response:
         try:
-            response: Response = await endpoint(request)
+            response = await endpoint(request)
         except GroundshiftError as error:
             level = logging.INFO if http_status(error) in RETRYABLE else logging.WARNING
             log.log(level, "%s: %s", type(error).__name__, error)

@@ -41,7 +41,7 @@ class Reach:
 
 @dataclass(frozen=True)
 class Function:
-    """A Knative Service and the Trigger that wakes it."""
+    """A Knative Service, or a JobSink, and the Trigger that wakes it."""
 
     name: str
     takes: tuple[str, ...]
@@ -51,6 +51,15 @@ class Function:
     retries: int
     dead_letter: str
     reach: Reach
+    hours: float = 0.0
+    """Longest that one of its Jobs may take; 0: it is a Service."""
+
+    @property
+    def size(self) -> str:
+        """How much of it there may be at once."""
+        if self.hours:
+            return f"a Job per event, {self.hours:g} h at most"
+        return f"up to {pods(self.pods)} of {self.concurrency}"
 
 
 @dataclass(frozen=True)
@@ -84,6 +93,7 @@ class Architecture:
     clocks: tuple[tuple[str, str], ...]
     """(name, schedule) of each PingSource."""
     functions: tuple[Function, ...]
+    jobs: tuple[Function, ...]
     programs: tuple[Program, ...]
     models: tuple[Model, ...]
     runtime: str
@@ -91,12 +101,12 @@ class Architecture:
     @property
     def woken(self) -> tuple[Function, ...]:
         """The functions that a Trigger wakes."""
-        return tuple(f for f in self.functions if f.takes)
+        return tuple(f for f in (*self.functions, *self.jobs) if f.takes)
 
     @property
     def letters(self) -> tuple[Function, ...]:
         """The functions that take what others gave up."""
-        sinks = {f.dead_letter for f in self.functions}
+        sinks = {f.dead_letter for f in self.woken}
         return tuple(f for f in self.functions if f.name in sinks)
 
 
@@ -116,6 +126,7 @@ def read(
             if m["kind"] == "PingSource"
         ),
         functions=_functions(events),
+        jobs=_jobs(events),
         programs=tuple(_program(m, events) for m in events if m["kind"] == "Deployment"),
         models=tuple(_model(m) for m in serving if m["kind"] == "InferenceService"),
         runtime=runtime,
@@ -141,6 +152,30 @@ def _functions(events: Sequence[Manifest]) -> tuple[Function, ...]:
     )
 
 
+def _jobs(events: Sequence[Manifest]) -> tuple[Function, ...]:
+    known = topology(events)
+    filters = {m["metadata"]["name"]: m["spec"] for m in events if m["kind"] == "Trigger"}
+    pods_ = {
+        m["metadata"]["name"]: m["spec"]["job"]["spec"]["template"]
+        for m in events
+        if m["kind"] == "JobSink"
+    }
+    return tuple(
+        Function(
+            name=trigger.service,
+            takes=_takes(filters[trigger.name]),
+            pods=1,
+            concurrency=1,
+            retries=trigger.retry,
+            dead_letter=trigger.dead_letter_service,
+            reach=_reach(pods_[trigger.service], models=False),
+            hours=known.jobs[trigger.service].deadline_s / 3600,
+        )
+        for trigger in known.triggers.values()
+        if trigger.service in known.jobs
+    )
+
+
 def _is_function(manifest: Manifest) -> bool:
     return bool(manifest["kind"] == "Service" and "knative" in manifest["apiVersion"])
 
@@ -150,14 +185,27 @@ def _retries(trigger: TriggerSpec | None) -> int:
 
 
 def _takes(spec: Mapping[str, Any]) -> tuple[str, ...]:
-    """What a Trigger's filters say, each in a few words."""
-    said = []
-    for filter_ in spec.get("filters", ()):
-        for dialect, attributes in filter_.items():
-            for name, value in attributes.items():
-                words = _SHOWN.get(dialect, "{}").format(value)
-                said.append(_word(value) if name == "type" else f"{name} {words}")
+    """What a Trigger's filters say, each in a few words; of `any` its alternatives."""
+    said = [words for filter_ in spec.get("filters", ()) for words in _said(filter_)]
     return tuple(said) or ("everything",)
+
+
+def _said(filter_: Mapping[str, Any], *, short: bool = False) -> list[str]:
+    """`short`: of an address its end alone, where the words share a line."""
+    ((dialect, value),) = filter_.items()
+    if dialect == "any":
+        return [words for one in value for words in _said(one)]
+    if dialect == "all":
+        return [" of ".join(words for one in value for words in _said(one, short=True))]
+    if dialect == "not":
+        return [f"not {', '.join(_said(value))}"]
+    if short and dialect == "suffix":
+        return [f".../{str(text).rpartition('/')[2]}" for text in value.values()]
+    shown = _SHOWN.get(dialect, "{}")
+    return [
+        _word(text) if name == "type" else f"{name} {shown.format(text)}"
+        for name, text in value.items()
+    ]
 
 
 def _word(type_: str) -> str:
@@ -225,8 +273,9 @@ def mermaid(parts: Architecture | None = None) -> str:
         f'  broker{{{{"Broker {known.broker}"}}}}',
         *(f'  clock-{n}(["PingSource {n}<br/>{at}"]) --> broker' for n, at in known.clocks),
         '  subgraph functions ["Knative Services, from 0 pods"]',
-        *(f'    {f.name}["{f.name}<br/>{_size(f)}"]' for f in known.functions),
+        *(f'    {f.name}["{f.name}<br/>{f.size}"]' for f in known.functions),
         "  end",
+        *(f'  {j.name}[["{j.name}<br/>{j.size}"]]' for j in known.jobs),
         *(f'  broker -- "{"<br/>".join(f.takes)}" --> {f.name}' for f in known.woken),
         *(f'  broker -. "given up" .-> {f.name}' for f in known.letters),
         f'  subgraph models ["InferenceServices of {known.runtime}"]',
@@ -235,6 +284,7 @@ def mermaid(parts: Architecture | None = None) -> str:
         '  ledger[("ledger and outbox")]',
         '  objects[("objects")]',
         *_reaches(known),
+        *(f"  {j.name} --> {j.reach.words.replace(', ', ' & ')}" for j in known.jobs),
         *(f'  {p.name}["{p.name}<br/>{pods(p.replicas)}, always"]' for p in known.programs),
         *_asked(known.programs),
         *(f"  {p.name} --> broker" for p in known.programs if p.sink == known.broker),
@@ -269,10 +319,6 @@ def _reaches(known: Architecture) -> list[str]:
     return lines
 
 
-def _size(function: Function) -> str:
-    return f"up to {pods(function.pods)} of {function.concurrency}"
-
-
 def pods(count: int) -> str:
     """``1 pod``, ``2 pods``."""
     return "1 pod" if count == 1 else f"{count} pods"
@@ -288,8 +334,14 @@ def table(parts: Architecture | None = None) -> str:
     rows = [
         *(("clock", n, f"`{at}`", "", f"Broker `{known.broker}`") for n, at in known.clocks),
         *(
-            ("function", f.name, _waits(f), _size(f), f.reach.words or "nothing")
-            for f in known.functions
+            (
+                "job" if f.hours else "function",
+                f.name,
+                _waits(f),
+                f.size,
+                f.reach.words or "nothing",
+            )
+            for f in (*known.functions, *known.jobs)
         ),
         *(
             ("program", p.name, waits_for(p), f"{pods(p.replicas)}, always", _told(p))

@@ -18,7 +18,7 @@ from typing import Annotated, Final, NoReturn
 import typer
 
 from functions import show
-from functions.commands import cluster, online, pods
+from functions.commands import cluster, labels, online, pods
 from geodata_etl.bands import Cover
 from groundshift.errors import GroundshiftError, SceneRefused
 
@@ -69,6 +69,20 @@ class _State(StrEnum):
     WITHDRAWN = "withdrawn"
 
 
+class _Models(StrEnum):
+    """Where models are listed from."""
+
+    PACKAGE = "package"
+    REGISTRY = "registry"
+
+
+class _Device(StrEnum):
+    """Where the models run."""
+
+    SERVER = "server"
+    EDGE = "edge"
+
+
 def _cover(label: str | None) -> str | None:
     """A class that a change can lead to. Raises BadParameter."""
     labels = [cover.label for cover in Cover]
@@ -102,6 +116,10 @@ def detect(
     min_area_px: Annotated[
         int | None, typer.Option(help="Smallest change, pixels of 100 m2.", min=1)
     ] = None,
+    device: Annotated[
+        _Device,
+        typer.Option(help="edge: 8-bit models in this process, no model server."),
+    ] = _Device.SERVER,
     data: DataDir = None,
     json: Json = False,
 ) -> None:
@@ -121,6 +139,7 @@ def detect(
             bands=names, scale=scale, offset=offset, threshold=threshold, min_area_px=min_area_px
         ),
         data_dir=data,
+        edge=device is _Device.EDGE,
         quiet=json,
     )
     show.detection(result, as_json=json)
@@ -190,7 +209,9 @@ def show_dashboard(
     api: Annotated[
         str, typer.Option(help="Address of the platform whose alerts to show.")
     ] = "http://127.0.0.1:8080",
-    host: Annotated[str, typer.Option(help="Address to listen on, loopback.")] = "127.0.0.1",
+    host: Annotated[
+        str, typer.Option(help="Address to listen on; beyond loopback only with a login.")
+    ] = "127.0.0.1",
     port: Annotated[
         int, typer.Option(help="Port of the pages; 0: any free.", min=0, max=65535)
     ] = 8501,
@@ -302,13 +323,20 @@ def doctor(data: DataDir = None, json: Json = False) -> None:
 
 @app.command()
 def models(
+    source: Annotated[
+        _Models, typer.Option("--from", help="The models in service, or the sets of the registry.")
+    ] = _Models.PACKAGE,
     card: Annotated[str | None, typer.Option(help="Print the card of this model.")] = None,
     model_dir: Annotated[Path | None, typer.Option(help="Another model store.")] = None,
+    data: DataDir = None,
     json: Json = False,
 ) -> None:
-    """List the models: names, digests, what they take and give."""
+    """List the models: names, digests, what they take and give; or what the registry holds."""
     from functions.commands import models as command
 
+    if source is _Models.REGISTRY:
+        show.registered(command.registered(data), card=card, as_json=json)
+        return
     rows = command.models(model_dir)
     names = [row.name for row in rows]
     if card is not None and card not in names:
@@ -348,6 +376,7 @@ def replay(
 for program in (pods.serve, pods.relay, pods.consume, pods.sweep, pods.api):
     app.command()(program)
 app.add_typer(cluster.app)
+app.add_typer(labels.app)
 app.command("publish-models")(cluster.publish_models)
 
 

@@ -23,9 +23,10 @@ from distributed.comm.core import CommClosedError
 
 from functions.blocks import BlockTask, Tools, ensure_artifact, ensure_layers
 from functions.heap import bound_heap, trim_heap
-from functions.local import open_models, open_store
+from functions.local import open_models
 from groundshift import __version__
 from groundshift.errors import GroundshiftError, Misconfigured, Unavailable
+from groundshift.opening import open_store
 from groundshift.ports import ModelClient, ObjectStore
 from groundshift.runs import MODEL_NAMES
 from groundshift.settings import Settings

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from groundshift.events import Event
 
 _UNKNOWN: Final = "unknown"
+_JOB_SINK: Final = "job-sink"
+"""Host that answers for every JobSink: http://job-sink.knative-eventing.svc.../NAMESPACE/NAME."""
 
 
 def dead_letter(event: Event, platform: Platform) -> None:
@@ -24,12 +26,18 @@ def dead_letter(event: Event, platform: Platform) -> None:
     said = event.extensions
     code = said.get("knativeerrorcode", "")
     status = int(code) if code.isdecimal() else None
-    host = urlsplit(said.get("knativeerrordest", "")).hostname or _UNKNOWN
-    trigger = host.partition(".")[0]
+    trigger = _trigger(said.get("knativeerrordest", ""))
     reason = _text(said.get("knativeerrordata", "")) or f"status {code or _UNKNOWN}"
     with platform.ledger.transaction() as tx:
         if deliveries.record_dead(tx, event, trigger, status=status, reason=reason):
             outcomes.mark_failed(tx, event, f"{trigger}: {reason}")
+
+
+def _trigger(destination: str) -> str:
+    """The Trigger of an address: of a Service the host's name, of a JobSink the end of its path."""
+    where = urlsplit(destination)
+    name = (where.hostname or _UNKNOWN).partition(".")[0]
+    return where.path.rstrip("/").rpartition("/")[2] if name == _JOB_SINK else name
 
 
 def _text(encoded: str) -> str:

@@ -26,6 +26,7 @@ from functions.picture import picture
 from functions.stages import stages_table
 from functions.stream import Kind
 from geodata_etl.errors import Refusal
+from groundshift.api.doors import doors_table
 from groundshift.baseline import Skip
 from groundshift.events import events_table
 from groundshift.settings import settings_table
@@ -111,6 +112,7 @@ TABLES: Final[Mapping[str, Callable[[], str]]] = MappingProxyType(
     {
         "architecture": architecture.mermaid,
         "commands": commands_table,
+        "doors": doors_table,
         "events": events_table,
         "parts": architecture.table,
         "refusals": lambda: reasons_table(Refusal),

@@ -13,9 +13,9 @@ from urllib.parse import urlsplit
 import orjson
 
 from functions.ingest import access_of
-from functions.local import open_store
 from geodata_etl.hrefs import is_http
 from groundshift.errors import Misconfigured
+from groundshift.opening import open_store
 from groundshift.settings import Settings
 
 _S3: Final = "s3://"

@@ -52,7 +52,7 @@ class _Stored:
 
 def ingest(event: Event, platform: Platform) -> None:
     """Read a scene onto the grid of every site it touches."""
-    arrived = SceneArrived.of(event)
+    arrived = _of_tenant(event)
     with platform.ledger.transaction() as tx:
         arrival = arrivals.record_arrival(tx, event)
     try:
@@ -67,17 +67,29 @@ def ingest(event: Event, platform: Platform) -> None:
                 _commit(tx, one)
 
 
+def _of_tenant(event: Event) -> SceneArrived:
+    """What was announced, with the tenant that the event itself may name."""
+    arrived = SceneArrived.of(event)
+    return arrived.model_copy(update={"tenant": arrived.tenant or event.tenant})
+
+
 def access_of(settings: Settings) -> Access:
     """The allow-list and limits of the settings."""
     buckets = bucket_reads(settings)
     return Access(
         roots=(settings.data_dir, *settings.allowed_roots),
+        closed=(settings.data_dir / "downloads", *_object_folder(settings)),
         hosts=(*settings.allowed_hosts, *((buckets.host,) if buckets else ())),
         sign=buckets.sign if buckets else None,
         cache=settings.data_dir / "downloads",
         max_file_bytes=settings.max_file_bytes,
         max_decoded_bytes=settings.max_scene_bytes,
     )
+
+
+def _object_folder(settings: Settings) -> tuple[Path, ...]:
+    """Where the objects of all tenants lie, if in a folder: no scene to announce is in there."""
+    return () if "://" in settings.objects else (Path(settings.objects),)
 
 
 def _read(arrived: SceneArrived, arrival: str, platform: Platform) -> list[_Stored]:

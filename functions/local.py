@@ -13,28 +13,30 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from starlette.types import ASGIApp
 
 from functions.app import create_app
 from functions.dispatch import Dispatcher
 from functions.heap import bound_heap
+from functions.jobs import LocalJobs, accept
 from functions.metrics import DispatchMetrics
 from functions.platform import Platform
-from functions.stages import DEAD_LETTER, STAGES, TABLE
+from functions.stages import DEAD_LETTER, JOBS, STAGES, TABLE
 from functions.transport import AppTransport
-from groundshift.adapters.files import FileObjectStore
 from groundshift.adapters.kserve_cluster import SCHEME, KServeClusterClient
 from groundshift.adapters.kserve_http import KServeClient
-from groundshift.errors import Misconfigured
 from groundshift.events import Event
-from groundshift.ledger import Ledger, arrivals
+from groundshift.ledger import arrivals
 from groundshift.manifests import Topology, load, topology
 from groundshift.modelserver_process import ModelServerProcess, runtime_args
-from groundshift.ports import ObjectStore
+from groundshift.opening import open_ledger, open_store
+from groundshift.ports import IN_PROCESS
 from groundshift.settings import Settings
+
+if TYPE_CHECKING:
+    from groundshift.adapters.inprocess import InProcessClient
 
 _WATCH_S: Final = 0.25
 """How often a watcher is told how far the work is."""
@@ -47,8 +49,8 @@ class Embedded:
 
     platform: Platform
     metrics: DispatchMetrics
-    models: KServeClient | KServeClusterClient
-    """The client of the model server, with its counts."""
+    models: KServeClient | KServeClusterClient | InProcessClient
+    """The client of the models, with its counts."""
     server: ModelServerProcess | None
     """The model server, where this process started it."""
     topology: Topology = field(default_factory=topology)
@@ -63,6 +65,15 @@ class Embedded:
             settings=self.platform.settings,
             metrics=self.metrics,
         )
+
+    @contextmanager
+    def jobs(self) -> Iterator[None]:
+        """Make what the JobSinks accepted, beside everything else, until the context ends."""
+        p = self.platform
+        with ExitStack() as stack:
+            for job in self.topology.jobs.values():
+                stack.enter_context(LocalJobs(p.settings, p.ledger, job).running())
+            yield
 
     def announce(self, events: Sequence[Event]) -> list[str]:
         """Commit to scenes, in this order; the ids of their arrivals."""
@@ -93,11 +104,14 @@ class Embedded:
 
     def _apps(self, topology: Topology) -> dict[str, ASGIApp]:
         handlers = {name: TABLE[name].handler() for name in (*STAGES, DEAD_LETTER)}
+        handlers |= dict.fromkeys(JOBS, accept)
         limit = self.platform.settings.max_event_bytes
+        stages = {s.name: s.stage for s in topology.services.values() if s.stage in handlers}
+        stages |= {name: name for name in topology.jobs if name in JOBS}
         return {
-            service.name: create_app(service.stage, self.platform, handlers, max_event_bytes=limit)
-            for service in topology.services.values()
-            if service.stage in handlers
+            name: create_app(stage, self.platform, handlers, max_event_bytes=limit)
+            for name, stage in stages.items()
+            if stage is not None
         }
 
 
@@ -127,46 +141,18 @@ def model_server(settings: Settings, *, port: int = 0) -> ModelServerProcess:
     )
 
 
-def open_models(url: str, settings: Settings) -> KServeClient | KServeClusterClient:
-    """The client of the models at `url`, for http://... as for kserve://NAMESPACE."""
+def open_models(
+    url: str, settings: Settings
+) -> KServeClient | KServeClusterClient | InProcessClient:
+    """The client of the models at `url`: http://..., kserve://NAMESPACE, or `IN_PROCESS`."""
+    if url == IN_PROCESS:
+        from groundshift.adapters.inprocess import InProcessClient  # the functions' image has none
+
+        return InProcessClient(settings.models)
     in_flight, timeout_s = settings.max_in_flight, settings.infer_timeout_s
     if url.startswith(f"{SCHEME}:"):
         return KServeClusterClient.of_url(url, max_in_flight=in_flight, timeout_s=timeout_s)
     return KServeClient(url, max_in_flight=in_flight, timeout_s=timeout_s)
-
-
-def open_ledger(settings: Settings) -> Ledger:
-    """The ledger that the settings name."""
-    return Ledger.open(
-        settings.ledger_url,
-        tenant=settings.tenant,
-        actor=settings.actor,
-        timeout_s=settings.database_timeout_s,
-    )
-
-
-def open_store(settings: Settings) -> ObjectStore:
-    """The object store that the settings name: a folder or a bucket. Raises Misconfigured."""
-    scheme, found, place = settings.objects.partition("://")
-    if not found:
-        return FileObjectStore(Path(settings.objects))
-    if scheme != "s3":
-        raise Misconfigured(
-            f"object_root {settings.objects!r}: name a folder or s3://bucket/prefix, "
-            "or leave it empty for a folder in the data folder"
-        )
-    from groundshift.adapters.s3 import S3ObjectStore  # 0.1 s that the laptop does not need
-
-    bucket, _, prefix = place.partition("/")
-    return S3ObjectStore(
-        bucket,
-        prefix=prefix,
-        endpoint=settings.s3_endpoint,
-        region=settings.s3_region,
-        access_key=settings.s3_access_key,
-        secret_key=settings.s3_secret_key.get_secret_value(),
-        retry_s=settings.s3_retry_s,
-    )
 
 
 @contextmanager

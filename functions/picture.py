@@ -21,14 +21,15 @@ _COLUMNS: Final = (("models", 716.0, ORANGE), ("objects", 822.0, GREEN), ("ledge
 def picture(parts: Architecture | None = None) -> str:
     """The SVG."""
     known = parts or read()
-    rows = len(known.functions) + len(known.programs)
+    functions = (*known.functions, *known.jobs)
+    rows = len(functions) + len(known.programs)
     height = _TOP + rows * _ROW + 34
     drawing = Drawing(_WIDTH, height, title="groundshift: events, functions, models, state")
     _heads(drawing)
     _columns(drawing, known, height)
-    for row, function in enumerate(known.functions):
+    for row, function in enumerate(functions):
         _function(drawing, known, row, function)
-    for row, program in enumerate(known.programs, start=len(known.functions)):
+    for row, program in enumerate(known.programs, start=len(functions)):
         _program(drawing, row, program)
     _sources(drawing, known)
     return drawing.svg()
@@ -80,8 +81,8 @@ def _function(drawing: Drawing, known: Architecture, row: int, function: Functio
         drawing.text(left + 14, y - 6 + 18 * index, said, size=11)
     drawing.box(x, y - _BOX / 2, width, _BOX, stroke=INK, dashed=letter)
     drawing.text(x + 12, y - 3, function.name, size=14, bold=True)
-    size = f"0 to {pods(function.pods)} of {function.concurrency}"
-    again = f", {function.retries} retries" if function.retries else ""
+    size = function.size if function.hours else function.size.replace("up", "0")
+    again = f", {function.retries} retries" if function.retries and not function.hours else ""
     drawing.text(x + 12, y + 13, size + again, size=11, colour=FAINT)
     reach = {name for name, *_ in _COLUMNS if getattr(function.reach, name)}
     _reach(drawing, y, reach)

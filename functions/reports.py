@@ -8,7 +8,7 @@ from typing import Any, Final
 
 from sqlalchemy import Connection, Row, Select, func, select
 
-from groundshift.ledger import Ledger, alerts, runs, scenes, tables
+from groundshift.ledger import Ledger, alerts, runs, scenes, tables, trainings
 
 PENDING: Final = "pending"
 """Outcome of a scene whose work is still under way."""
@@ -16,10 +16,10 @@ PENDING: Final = "pending"
 
 @dataclass(frozen=True)
 class Gap:
-    """A scene that was not compared, and why."""
+    """A scene that was not compared, or a training that came to nothing, and why."""
 
     subject: str
-    """Scene id, or the href of one that was refused."""
+    """Scene id, the href of one that was refused, or ``training ID``."""
     acquired: str | None
     outcome: str
     """refused, failed, skipped or pending."""
@@ -39,6 +39,7 @@ def status(ledger: Ledger, tenant: str) -> dict[str, Any]:
             "reasons": dict(Counter(gap.reason for gap in _gaps(connection, tenant))),
             "runs": dict(Counter(run.state for run in every_run)),
             "alerts": _alert_counts(alerts.of_tenant(connection, tenant)),
+            "trainings": _trainings(connection, tenant),
             "deliveries": _delivery_counts(connection),
         }
 
@@ -119,6 +120,27 @@ def _alert_counts(rows: list[Row[Any]]) -> dict[str, dict[str, int]]:
     }
 
 
+def _trainings(connection: Connection, tenant: str) -> list[dict[str, Any]]:
+    """Every training, oldest first: what was asked for and what came of it."""
+    return [
+        {
+            "id": one.id,
+            "state": one.state,
+            "cause": one.cause,
+            "labels": one.labels,
+            "new": one.new,
+            "reason": one.reason,
+            "message": one.message,
+            "set_digest": one.set_digest,
+            "version": one.version,
+            "report": one.report,
+            "created": one.created.isoformat(),
+        }
+        for one in trainings.in_state(connection)
+        if one.tenant == tenant
+    ]
+
+
 def _delivery_counts(connection: Connection) -> dict[str, int]:
     table = tables.deliveries
     query = select(table.c.state, func.count()).group_by(table.c.state)
@@ -126,7 +148,11 @@ def _delivery_counts(connection: Connection) -> dict[str, int]:
 
 
 def _gaps(connection: Connection, tenant: str) -> list[Gap]:
-    return [*_unread(connection, tenant), *_uncompared(connection, tenant)]
+    return [
+        *_unread(connection, tenant),
+        *_uncompared(connection, tenant),
+        *_untrained(connection, tenant),
+    ]
 
 
 def _unread(connection: Connection, tenant: str) -> list[Gap]:
@@ -142,6 +168,21 @@ def _unread(connection: Connection, tenant: str) -> list[Gap]:
             message=row.message or "ingest has not finished",
         )
         for row in connection.execute(query.order_by(table.c.seq))
+    ]
+
+
+def _untrained(connection: Connection, tenant: str) -> list[Gap]:
+    """Trainings that a person must look after."""
+    return [
+        Gap(
+            subject=f"training {one.id}",
+            acquired=None,
+            outcome=PENDING if one.state == "parked" else one.state,
+            reason=one.reason or "in_work",
+            message=one.message or "",
+        )
+        for one in trainings.in_state(connection, "parked", "failed")
+        if one.tenant == tenant
     ]
 
 

@@ -6,27 +6,32 @@ content; so it does not matter which review came last, or how often it came.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, Final
 
 import numpy as np
 import rasterio
-import shapely
 from numpy.typing import NDArray
-from pyproj import Transformer
 from shapely.geometry.base import BaseGeometry
 from sqlalchemy import Connection
 
 from functions.platform import Platform
 from geodata_etl.cog import gdal_env
 from geodata_etl.composite import blend_baseline
-from geodata_etl.grid import CORE_PX, PIXEL_M, TILE_PX, Extent, Tile, grid_of_transform
+from geodata_etl.grid import TILE_PX, Extent, Tile, grid_of_transform
 from geodata_etl.windows import read_extent
 from groundshift import keys
 from groundshift.events import AlertReviewed, Event, LabelAccepted
-from groundshift.labels import Judged, LabelTile, fold_masks, store_label
+from groundshift.labels import (
+    Judged,
+    LabelTile,
+    fold_masks,
+    store_label,
+    tiles_touched,
+    to_utm,
+)
 from groundshift.ledger import Tx, alert_views, labels, reviews, runs, scenes
 from groundshift.ledger.labels import Label
 from groundshift.ledger.reviews import Review
@@ -88,61 +93,34 @@ def _review_once(event: Event, said: AlertReviewed, run_id: str, platform: Platf
 def _task(connection: Connection, run_id: str, alert_id: str) -> _Task:
     run = runs.get(connection, run_id)
     site = scenes.site(connection, run.site_id)
-    to_utm = partial(_projected, epsg=site.epsg)
+    project = partial(to_utm, epsg=site.epsg)
     said = [one for one in reviews.of_run(connection, run_id) if one.tenant == run.tenant]
     outlines = alert_views.outlines(connection, (one.alert_id for one in said))
-    judged = tuple(_judged(one, to_utm(outlines[one.alert_id]), to_utm) for one in said)
+    judged = tuple(_judged(one, outlines[one.alert_id], project) for one in said)
     touched = [
         shape
         for one, verdict in zip(said, judged, strict=True)
         if one.alert_id == alert_id
-        for shape in (verdict.outline, verdict.redrawn)
-        if shape is not None
+        for shape in verdict.drawn
     ]
-    return _Task(run, site, judged, tuple(_tiles(touched)))
+    return _Task(run, site, judged, tuple(tiles_touched(touched)))
 
 
-def _judged(one: Review, outline: BaseGeometry, to_utm: Any) -> Judged:
+def _judged(one: Review, outline: str, project: Callable[[str], BaseGeometry]) -> Judged:
     return Judged(
         review_id=one.review_id,
         verdict=one.verdict,
-        outline=outline,
-        redrawn=to_utm(one.geometry) if one.geometry else None,
+        outline=project(outline),
+        redrawn=project(one.geometry) if one.geometry else None,
+        ignored=project(one.ignored) if one.ignored else None,
         from_class=one.from_class,
         to_class=one.to_class,
     )
 
 
-def _projected(geometry: str, *, epsg: int) -> BaseGeometry:
-    """GeoJSON (EPSG:4326) to the site's UTM zone."""
-    project = Transformer.from_crs(4326, epsg, always_xy=True)
-
-    def moved(points: NDArray[np.float64]) -> NDArray[np.float64]:
-        return np.column_stack(project.transform(*points.T))
-
-    return shapely.transform(shapely.from_geojson(geometry), moved)
-
-
-def _tiles(shapes: Iterable[BaseGeometry]) -> list[Tile]:
-    """The tiles whose cores the shapes touch."""
-    found: set[Tile] = set()
-    step = CORE_PX * PIXEL_M
-    for shape in shapes:
-        west, south, east, north = shape.bounds
-        rows = range(int(-north // step), int(-south // step) + 1)
-        cols = range(int(west // step), int(east // step) + 1)
-        cells = ((Tile(row, col), _core_box(row, col, step)) for row in rows for col in cols)
-        found |= {tile for tile, cell in cells if shape.intersects(cell)}
-    return sorted(found)
-
-
-def _core_box(row: int, col: int, step: int) -> BaseGeometry:
-    return shapely.box(col * step, -(row + 1) * step, (col + 1) * step, -row * step)
-
-
 def _label(task: _Task, tile: Tile, platform: Platform) -> LabelTile:
     before, after = _pixels(task.run, tile, platform)
-    touching = [one for one in task.judged if tile in _tiles([one.outline, *_drawn(one)])]
+    touching = [one for one in task.judged if tile in tiles_touched(one.drawn)]
     masks = fold_masks(touching, tile, _observed(platform.store, task.run.run_id, tile))
     return LabelTile(
         tile=tile,
@@ -152,10 +130,6 @@ def _label(task: _Task, tile: Tile, platform: Platform) -> LabelTile:
         masks=masks,
         lineage=_lineage(task, tile, touching, platform),
     )
-
-
-def _drawn(one: Judged) -> Sequence[BaseGeometry]:
-    return () if one.redrawn is None else (one.redrawn,)
 
 
 def _lineage(

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from functions.stream import Streamed
     from functions.sweep import Swept
     from groundshift.ledger import DeadLetter
+    from groundshift.ports import RegisteredSet
 
 out: Final = Console()
 err: Final = Console(stderr=True)
@@ -83,9 +84,18 @@ def status(report: Mapping[str, Any], *, as_json: bool) -> None:
         table("Not compared, by reason", ("reason", "scenes"), report["reasons"].items())
     table("Runs", ("state", "runs"), report["runs"].items())
     table("Alerts", ("state", "alerts"), report["alerts"]["by_state"].items())
+    if report["trainings"]:
+        table(
+            "Trainings", ("training", "state", "labels", "why"), map(_training, report["trainings"])
+        )
     waiting = {k: v for k, v in report["deliveries"].items() if k != "done"}
     if waiting:
         table("Events under way", ("state", "deliveries"), waiting.items())
+
+
+def _training(row: Mapping[str, Any]) -> tuple[object, ...]:
+    why = row["message"] or f"{row['cause']}, {row['new']} new"
+    return row["id"][:12], row["state"], row["labels"], why
 
 
 def gaps(found: Sequence[Gap], *, as_json: bool) -> None:
@@ -269,6 +279,37 @@ def models(rows: Sequence[ModelRow], *, card: str | None, as_json: bool) -> None
         cells = [(r.name, r.digest[:19], r.size_kib, r.influence_px, _short(r)) for r in rows]
         table("Models", ("name", "digest", "KiB", "influence px", "trained on"), cells)
         out.print("All that is known of one: [bold]groundshift models --card NAME[/]")
+
+
+def registered(sets: Sequence[RegisteredSet], *, card: str | None, as_json: bool) -> None:
+    """The model sets of the registry, or the card of one, by version or alias."""
+    if card is not None:
+        chosen = [one.card for one in sets if card in (one.version, *one.aliases)]
+        out.print(
+            Markdown("\n".join(chosen)) if chosen else f"No set {escape(card)} is registered."
+        )
+    elif as_json:
+        document(
+            [{**vars(one), "models": dict(one.models), "tags": dict(one.tags)} for one in sets]
+        )
+    elif not sets:
+        out.print("No model set is registered yet: [bold]groundshift retrain[/] makes the first.")
+    else:
+        rows = [
+            (s.version, ", ".join(s.aliases), s.digest[:19], *(_brief(s, fact) for fact in _FACTS))
+            for s in sets
+        ]
+        table("Registered model sets", ("version", "is", "digest", *_FACTS), rows)
+
+
+_FACTS: Final = ("licence", "commit", "data_hash", "gate")
+_BRIEF: Final = 19
+"""Characters of a hash that people compare."""
+
+
+def _brief(known: RegisteredSet, fact: str) -> str:
+    said = known.tags.get(fact, "")
+    return said[:_BRIEF] if fact in ("commit", "data_hash") else said
 
 
 def _short(row: ModelRow) -> str:

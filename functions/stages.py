@@ -16,8 +16,10 @@ if TYPE_CHECKING:
 
     Handler = Callable[[Event, Platform], None]
 
-STAGES: Final = ("ingest", "plan", "detect", "assemble", "track", "review", "sweep")
+STAGES: Final = ("ingest", "plan", "detect", "assemble", "track", "review", "retrain", "sweep")
 """Every stage, in the order of the flow; the last one looks after the others."""
+JOBS: Final = ("training",)
+"""No stages, since they take hours: each event of theirs becomes a job of its own (a JobSink)."""
 DEAD_LETTER: Final = "dead-letter"
 """No stage: the service that notes what every Trigger gave up."""
 
@@ -88,6 +90,18 @@ TABLE: Final[Mapping[str, Stage]] = MappingProxyType(
                 "alert.reviewed",
                 "label.accepted",
                 "turn verdicts into verified tiles of the label store",
+            ),
+            _stage(
+                "retrain",
+                "label.accepted drift.found clock.ticked",
+                "retrain.due",
+                "decide whether labels or drift are worth a training",
+            ),
+            _stage(
+                "training",
+                "retrain.due",
+                "model.registered",
+                "as a job: train, evaluate, gate, register a challenger",
             ),
             _stage(
                 "sweep",

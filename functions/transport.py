@@ -10,7 +10,7 @@ import httpx
 from starlette.types import ASGIApp
 
 from groundshift.errors import RETRYABLE
-from groundshift.manifests import ServiceSpec
+from groundshift.manifests import Subscriber
 
 PROBLEM: Final = "application/problem+json"
 """Media type of an error (RFC 9457)."""
@@ -41,20 +41,20 @@ class Answer:
 
 
 class Transport(Protocol):
-    """How an event reaches a Service."""
+    """How an event reaches a Service or a JobSink."""
 
     async def __call__(
-        self, service: ServiceSpec, path: str, headers: Mapping[str, str], body: bytes
+        self, service: Subscriber, path: str, headers: Mapping[str, str], body: bytes
     ) -> Answer:
         """POST one CloudEvent. Never raises for what the other side does."""
         ...
 
 
 class AppTransport:
-    """Calls each Service's ASGI app in this process, over httpx, on the Service's host name."""
+    """Calls each subscriber's ASGI app in this process, over httpx, on the subscriber's name."""
 
     def __init__(self, apps: Mapping[str, ASGIApp]) -> None:
-        """`apps` by name of the Knative Service."""
+        """`apps` by name of the Knative Service or JobSink."""
 
         def mounted(app: ASGIApp) -> httpx.ASGITransport:
             return httpx.ASGITransport(app=app, raise_app_exceptions=False)
@@ -65,7 +65,7 @@ class AppTransport:
         )
 
     async def __call__(
-        self, service: ServiceSpec, path: str, headers: Mapping[str, str], body: bytes
+        self, service: Subscriber, path: str, headers: Mapping[str, str], body: bytes
     ) -> Answer:
         """POST one CloudEvent."""
         try:

@@ -29,6 +29,8 @@ class Access:
 
     roots: tuple[Path, ...] = ()
     """Folders whose files may be read, symbolic links resolved."""
+    closed: tuple[Path, ...] = ()
+    """Folders that may not, wherever they lie."""
     hosts: tuple[str, ...] = ()
     """Hosts of http(s) hrefs: ``name`` or ``name:port``."""
     cache: Path | None = None
@@ -60,7 +62,7 @@ class Access:
 
     def _local(self, href: str, path: Path) -> Path:
         found = path.resolve()
-        if not any(found.is_relative_to(root.resolve()) for root in self.roots):
+        if not _below(found, self.roots) or _below(found, self.closed):
             raise SceneRefused(
                 Refusal.HREF_FORBIDDEN,
                 f"{href!r} lies outside the folders that may be read "
@@ -185,6 +187,10 @@ def _forbidden(href: str, why: str) -> SceneRefused:
     return SceneRefused(
         Refusal.HREF_FORBIDDEN, f"{href!r} is refused: {why}; name a file inside an allowed folder"
     )
+
+
+def _below(path: Path, folders: tuple[Path, ...]) -> bool:
+    return any(path.is_relative_to(folder.resolve()) for folder in folders)
 
 
 def _listing(things: tuple[str, ...] | tuple[Path, ...]) -> str:

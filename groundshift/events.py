@@ -304,6 +304,52 @@ class LabelAccepted(EventData):
     """``<row>_<col>`` of the lattice."""
 
 
+class DriftFound(EventData):
+    """What comes in, what the models say or what reviewers say has moved."""
+
+    WORD = "drift.found"
+
+    drift_id: Name
+    kind: Name
+    """input, output or verdicts."""
+    measure: Name
+    """What moved, e.g. a band's distribution."""
+    value: FiniteFloat
+    limit: FiniteFloat
+    """What `value` may reach."""
+    site_id: Name | None = None
+    sensor: Name | None = None
+
+
+class RetrainDue(EventData):
+    """Enough has been verified, or has drifted, for a training."""
+
+    WORD = "retrain.due"
+
+    training_id: Name
+    """Digest of the labels that it is for: the same labels make one training."""
+    reason: Name
+    """labels or drift."""
+    labels: Annotated[int, Field(ge=0)]
+    """How many verified tiles stand."""
+    new: Annotated[int, Field(ge=0)]
+    """How many of them came since the training before."""
+
+
+class ModelRegistered(EventData):
+    """A model set passed the gate and is the challenger."""
+
+    WORD = "model.registered"
+
+    set_digest: Name
+    """``sha256:...`` over the three models' digests."""
+    version: Name
+    """Its number in the registry."""
+    training_id: Name
+    report: Name
+    """Key of the gate's report in the object store."""
+
+
 class ClockTicked(EventData):
     """A clock's time has come; sent by a PingSource, embedded by the same schedule."""
 
@@ -360,6 +406,9 @@ EVENTS: Final[Mapping[str, EventKind]] = MappingProxyType(
             EventKind(AlertWithdrawn, "track", "alert id"),
             EventKind(AlertReviewed, API, "alert id"),
             EventKind(LabelAccepted, "review", "label version"),
+            EventKind(DriftFound, "monitor", "drift id"),
+            EventKind(RetrainDue, "retrain", "training id"),
+            EventKind(ModelRegistered, "training", "model set digest"),
             EventKind(ClockTicked, CLOCK, "none, or the minute"),
         )
     }
@@ -367,8 +416,6 @@ EVENTS: Final[Mapping[str, EventKind]] = MappingProxyType(
 """Every event by its type."""
 
 RESERVED_WORDS: Final = (
-    "drift.found",
-    "model.registered",
     "model.promoted",
     "model.rolledback",
 )

@@ -28,6 +28,16 @@ def scene_item(scene_id: str) -> str:
     return f"scenes/{scene_id}/item.json"
 
 
+def scene_stats(scene_id: str) -> str:
+    """What `groundshift.scene_stats` measured of a scene."""
+    return f"scenes/{scene_id}/stats.json"
+
+
+def run_stats(run_id: str) -> str:
+    """What `groundshift.scene_stats` measured of a run."""
+    return f"runs/{run_id}/stats.json"
+
+
 def block_artifact(run_id: str, block: str) -> str:
     """The arrays of a block."""
     return f"runs/{run_id}/blocks/{block}.gsa"
@@ -36,3 +46,8 @@ def block_artifact(run_id: str, block: str) -> str:
 def product(run_id: str, name: str) -> str:
     """One of a run's `PRODUCTS`."""
     return f"runs/{run_id}/{name}"
+
+
+def gate_report(training_id: str) -> str:
+    """What the gate said of a training's models."""
+    return f"trainings/{training_id}/gate.json"

@@ -2,8 +2,8 @@
 
 A tile's label is a pure fold over the latest review of each reviewer of each alert that the run
 raised there: so it does not matter which review came first, or how often. Ground that nobody
-judged, that reviewers disagree about or that either date did not show is ignored, and never
-'unchanged'.
+judged, that a reviewer marked as ignored, that reviewers disagree about or that either date did not
+show is ignored, and never 'unchanged'.
 """
 
 from __future__ import annotations
@@ -17,14 +17,16 @@ from typing import Any, Final
 
 import numpy as np
 import orjson
+import shapely
 from affine import Affine
 from numpy.typing import NDArray
+from pyproj import Transformer
 from rasterio.features import rasterize
 from rasterio.io import MemoryFile
 from shapely.geometry.base import BaseGeometry
 
 from geodata_etl.bands import BANDS, NODATA, NOT_OBSERVED, Cover
-from geodata_etl.grid import HALO_PX, PIXEL_M, TILE_PX, Tile
+from geodata_etl.grid import CORE_PX, HALO_PX, PIXEL_M, TILE_PX, Tile
 from groundshift.ports import ObjectStore
 
 IGNORED: Final = NOT_OBSERVED
@@ -52,6 +54,8 @@ class Judged:
     """The reviewer's polygon, UTM of the site, of a redraw."""
     from_class: str
     to_class: str
+    ignored: BaseGeometry | None = None
+    """Ground that the reviewer does not vouch for, UTM of the site."""
 
     @property
     def changed(self) -> BaseGeometry | None:
@@ -64,6 +68,12 @@ class Judged:
         if self.verdict == "unsure":
             return ()
         return (self.outline,) if self.redrawn is None else (self.outline, self.redrawn)
+
+    @property
+    def drawn(self) -> Sequence[BaseGeometry]:
+        """Every polygon that the review is about."""
+        every = (self.outline, self.redrawn, self.ignored)
+        return tuple(shape for shape in every if shape is not None)
 
     @property
     def pair(self) -> int:
@@ -115,6 +125,33 @@ class LabelTile:
         return bool((self.masks[0] == IGNORED).all())
 
 
+def tiles_touched(shapes: Iterable[BaseGeometry]) -> list[Tile]:
+    """The tiles whose cores some shapes (UTM of one zone) touch, in order."""
+    found: set[Tile] = set()
+    step = CORE_PX * PIXEL_M
+    for shape in shapes:
+        west, south, east, north = shape.bounds
+        rows = range(int(-north // step), int(-south // step) + 1)
+        cols = range(int(west // step), int(east // step) + 1)
+        cells = ((Tile(row, col), _core_box(row, col, step)) for row in rows for col in cols)
+        found |= {tile for tile, cell in cells if shape.intersects(cell)}
+    return sorted(found)
+
+
+def _core_box(row: int, col: int, step: int) -> BaseGeometry:
+    return shapely.box(col * step, -(row + 1) * step, (col + 1) * step, -row * step)
+
+
+def to_utm(geometry: str, *, epsg: int) -> BaseGeometry:
+    """GeoJSON text (EPSG:4326) in a UTM zone."""
+    project = Transformer.from_crs(4326, epsg, always_xy=True)
+
+    def moved(points: NDArray[np.float64]) -> NDArray[np.float64]:
+        return np.column_stack(project.transform(*points.T))
+
+    return shapely.transform(shapely.from_geojson(geometry), moved)
+
+
 def tile_transform(tile: Tile) -> Affine:
     """Pixel (column, row) of a tile with its halo to UTM metres."""
     extent = tile.extent
@@ -146,9 +183,14 @@ class _Votes:
     def __init__(self, tile: Tile) -> None:
         self._transform = tile_transform(tile)
         self._said = np.full((TILE_PX, TILE_PX), self._NOBODY, np.int16)
+        self._left_out = np.zeros((TILE_PX, TILE_PX), np.bool_)
 
     def add(self, one: Judged) -> None:
-        """Count one review: who contradicts another one leaves the ground undecided."""
+        """Count one review: who contradicts another one leaves the ground undecided.
+
+        What one reviewer leaves out nobody else's verdict brings back.
+        """
+        self._left_out |= self._drawn([one.ignored] if one.ignored is not None else [])
         judged = self._drawn(one.judged)
         changed = self._drawn([one.changed] if one.changed is not None else [])
         vote = np.where(changed, one.pair, self._UNCHANGED)
@@ -158,8 +200,9 @@ class _Votes:
 
     def masks(self) -> UInt8:
         """Change and classes."""
-        changed = self._said >= 0
-        change = np.where(changed, 1, np.where(self._said == self._UNCHANGED, 0, IGNORED))
+        changed = (self._said >= 0) & ~self._left_out
+        unchanged = (self._said == self._UNCHANGED) & ~self._left_out
+        change = np.where(changed, 1, np.where(unchanged, 0, IGNORED))
         before = np.where(changed, self._said // len(Cover), IGNORED)
         after = np.where(changed, self._said % len(Cover), IGNORED)
         return np.stack([change, before, after]).astype(np.uint8)

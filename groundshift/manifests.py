@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from importlib.resources import files
 from importlib.resources.abc import Traversable
@@ -32,6 +32,9 @@ _DEFAULT_DELAY: Final = "PT0.2S"
 """The cluster's defaults where a Trigger has no ``delivery`` (seen live)."""
 _DEFAULT_TIMEOUT: Final = "PT10M"
 _DEFAULT_SERVICE_TIMEOUT_S: Final = 300
+_DEFAULT_JOB_RETRIES: Final = 6
+"""Kubernetes' own, where a Job has no ``backoffLimit``."""
+_DEFAULT_JOB_DEADLINE_S: Final = 24 * 3600
 _NAMESPACE: Final = "groundshift"
 """Where the kustomizations put everything."""
 _AUTOSCALING: Final = "autoscaling.knative.dev/"
@@ -61,6 +64,27 @@ class ServiceSpec:
 
 
 @dataclass(frozen=True)
+class JobSpec:
+    """What a JobSink says that the embedded runtime follows."""
+
+    name: str
+    args: tuple[str, ...]
+    """Arguments of its container, e.g. ``retrain``."""
+    retries: int
+    """Attempts after the first."""
+    deadline_s: int
+    """Longest that all of its attempts may take."""
+
+    def concurrency(self, most: int) -> int:
+        """Requests at once: each only takes note of an event."""
+        return min(1, most)
+
+
+Subscriber = ServiceSpec | JobSpec
+"""Whatever a Trigger can name."""
+
+
+@dataclass(frozen=True)
 class TriggerSpec:
     """What a Trigger says: which events go where, and what happens when that fails."""
 
@@ -69,7 +93,7 @@ class TriggerSpec:
     passes: Filter
     """Whether an event's attributes pass its filters."""
     service: str
-    """Name of the subscriber, a Knative Service."""
+    """Name of the subscriber, a Knative Service or a JobSink."""
     path: str
     """Path of the subscriber's address."""
     retry: int
@@ -104,20 +128,22 @@ class ClockSpec:
 
 @dataclass(frozen=True)
 class Topology:
-    """The Services, Triggers and clocks of one Broker."""
+    """The Services, JobSinks, Triggers and clocks of one Broker."""
 
     services: Mapping[str, ServiceSpec]
     triggers: Mapping[str, TriggerSpec]
     clocks: Mapping[str, ClockSpec]
+    jobs: Mapping[str, JobSpec] = field(default_factory=lambda: MappingProxyType({}))
 
     def route(self, event: Event) -> tuple[str, ...]:
         """The names of the Triggers that an event passes."""
         attributes = event.attributes
         return tuple(name for name, t in self.triggers.items() if t.passes(attributes))
 
-    def subscriber(self, trigger: str) -> ServiceSpec:
-        """The Service behind a Trigger."""
-        return self.services[self.triggers[trigger].service]
+    def subscriber(self, trigger: str) -> Subscriber:
+        """The Service or the JobSink behind a Trigger."""
+        name = self.triggers[trigger].service
+        return self.jobs[name] if name in self.jobs else self.services[name]
 
 
 def _packaged(name: str) -> Traversable:
@@ -162,6 +188,7 @@ def topology(manifests: Sequence[Manifest] | None = None, *, broker: str = "defa
     """
     known = load("knative") if manifests is None else manifests
     services = {s.name: s for s in map(_service, _of(known, "serving.knative.dev/", "Service"))}
+    jobs = {j.name: j for j in map(_job, _of(known, "sinks.knative.dev/", "JobSink"))}
     specs = map(_trigger, _of(known, "eventing.knative.dev/", "Trigger"))
     triggers = {t.name: t for t in specs if t.broker == broker}
     pings = _of(known, "sources.knative.dev/", "PingSource")
@@ -170,11 +197,17 @@ def topology(manifests: Sequence[Manifest] | None = None, *, broker: str = "defa
     if broker not in brokers:
         raise Misconfigured(f"no Broker {broker!r} among the manifests: there is {sorted(brokers)}")
     for trigger in triggers.values():
-        for name in (trigger.service, trigger.dead_letter_service):
-            if name not in services:
+        for name, among in (
+            (trigger.service, services.keys() | jobs.keys()),
+            (trigger.dead_letter_service, services.keys()),
+        ):
+            if name not in among:
                 raise Misconfigured(f"Trigger {trigger.name!r} names no Service of these: {name!r}")
     return Topology(
-        MappingProxyType(services), MappingProxyType(triggers), MappingProxyType(clocks)
+        MappingProxyType(services),
+        MappingProxyType(triggers),
+        MappingProxyType(clocks),
+        MappingProxyType(jobs),
     )
 
 
@@ -195,6 +228,16 @@ def _service(manifest: Manifest) -> ServiceSpec:
     )
 
 
+def _job(manifest: Manifest) -> JobSpec:
+    name, spec = manifest["metadata"]["name"], manifest["spec"]["job"]["spec"]
+    return JobSpec(
+        name=name,
+        args=tuple(spec["template"]["spec"]["containers"][0].get("args", ())),
+        retries=int(spec.get("backoffLimit", _DEFAULT_JOB_RETRIES)),
+        deadline_s=int(spec.get("activeDeadlineSeconds", _DEFAULT_JOB_DEADLINE_S)),
+    )
+
+
 def _trigger(manifest: Manifest) -> TriggerSpec:
     name, spec = manifest["metadata"]["name"], manifest["spec"]
     delivery = spec.get("delivery", {})
@@ -205,7 +248,7 @@ def _trigger(manifest: Manifest) -> TriggerSpec:
         name=name,
         broker=spec["broker"],
         passes=filter_of(spec),
-        service=_service_name(name, "subscriber", spec.get("subscriber")),
+        service=_service_name(name, "subscriber", spec.get("subscriber"), ("Service", "JobSink")),
         path=spec["subscriber"].get("uri", "/"),
         retry=int(delivery.get("retry", _DEFAULT_RETRY)),
         backoff_policy=policy,
@@ -239,11 +282,14 @@ def _clock(manifest: Manifest) -> ClockSpec:
     )
 
 
-def _service_name(trigger: str, field: str, target: Manifest | None) -> str:
+def _service_name(
+    trigger: str, where: str, target: Manifest | None, kinds: Sequence[str] = ("Service",)
+) -> str:
     ref = (target or {}).get("ref", {})
-    if ref.get("kind") != "Service" or not ref.get("name"):
+    if ref.get("kind") not in kinds or not ref.get("name"):
         raise Misconfigured(
-            f"Trigger {trigger!r}: {field} must be a ref to a Knative Service, not {target!r}"
+            f"Trigger {trigger!r}: {where} must be a ref to a Knative {' or '.join(kinds)}, "
+            f"not {target!r}"
         )
     return str(ref["name"])
 

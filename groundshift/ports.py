@@ -5,10 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Final, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
+
+IN_PROCESS: Final = "inprocess:"
+"""Stands where others have a model server's address: the models run in this process."""
 
 
 @dataclass(frozen=True)
@@ -37,6 +40,24 @@ class Split:
     """The revisions of the release in canary; empty unless all of them are ready."""
     percent: int = 0
     """The canary's share of the runs, 0..100."""
+
+
+@dataclass(frozen=True)
+class RegisteredSet:
+    """A model set in a registry: three models that are released, tried and rolled back together."""
+
+    version: str
+    """Its name in the registry, e.g. ``3``."""
+    digest: str
+    """``sha256:...`` over the three digests."""
+    models: Mapping[str, str]
+    """Digest of each model by name, in the order of `groundshift.runs.MODEL_NAMES`."""
+    aliases: tuple[str, ...]
+    """``challenger``, ``champion``: what it is now."""
+    tags: Mapping[str, str]
+    """``data_hash``, ``commit``, ``licence`` and what else whoever registered it said."""
+    card: str = ""
+    """What it is, in Markdown."""
 
 
 class ObjectStore(Protocol):
@@ -105,4 +126,31 @@ class EventSink(Protocol):
 
     def publish(self, body: bytes, headers: Mapping[str, str]) -> None:
         """Deliver one CloudEvent (HTTP binding); returns once accepted. Raises Unavailable."""
+        ...
+
+
+class Registry(Protocol):
+    """The model sets that there are. An artifact is ONNX, JSON or Markdown, never a pickle."""
+
+    def register(self, store: Path, *, tags: Mapping[str, str]) -> RegisteredSet:
+        """Take a model store's set in; the one that stands where the same set was registered.
+
+        Raises Misconfigured for half a set or a changed artifact, Forbidden where nothing may be
+        registered, Unavailable.
+        """
+        ...
+
+    def alias(self, version: str, alias: str) -> None:
+        """Give a version an alias, taken from whichever had it. Raises NotFound, Forbidden."""
+        ...
+
+    def fetch(self, which: str, to: Path) -> RegisteredSet:
+        """Write a set, by version or alias, into a folder as a model store, digests verified.
+
+        Raises NotFound, Misconfigured where an artifact is not the one that was registered.
+        """
+        ...
+
+    def list(self) -> Sequence[RegisteredSet]:
+        """Every set, the newest first."""
         ...

@@ -7,7 +7,7 @@ are JSON there (``GROUNDSHIFT_ALLOWED_HOSTS=["example.org"]``).
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import platformdirs
 from pydantic import Field, SecretStr
@@ -71,9 +71,35 @@ class Settings(BaseSettings):
     )
     oidc_audience: str = Field(default="", description="Client id that tokens must be for")
     oidc_role_claim: str = Field(
-        default="role", description="Claim that says viewer, analyst or admin"
+        default="role", description="Claim that says viewer, analyst, admin or service"
     )
     oidc_tenant_claim: str = Field(default="tenant", description="Claim that names the tenant")
+    oidc_client_id: str = Field(
+        default="", description="Client id of the dashboard at the login; empty: oidc_audience"
+    )
+    oidc_client_secret: SecretStr = Field(
+        default=SecretStr(""),
+        description="Client secret of the dashboard at the login; from the environment only",
+    )
+    oidc_scope: str = Field(
+        default="openid email profile", description="Scopes that the dashboard asks the login for"
+    )
+    oidc_token: Literal["id", "access"] = Field(
+        default="id", description="Token of the login that the dashboard shows the API: id, access"
+    )
+    cookie_key: SecretStr = Field(
+        default=SecretStr(""),
+        description="Signs the login's cookies of the dashboard; empty: a new one at each start",
+    )
+    token: SecretStr = Field(
+        default=SecretStr(""),
+        description="Bearer token that `groundshift submit --url` shows the platform",
+    )
+    open_doors: tuple[Literal["events", "status", "models", "metrics"], ...] = Field(
+        default=(),
+        description="Doors of `groundshift up` that ask other machines for no token: "
+        "events, status, models, metrics; only where the network lets nobody else in",
+    )
     signing_key: SecretStr = Field(
         default=SecretStr(""),
         description="Signs picture addresses for browsers; empty: a new one at each start",
@@ -159,6 +185,33 @@ class Settings(BaseSettings):
         default=20, description="Minimum mapping unit, pixels of 10 m (100 m2 each)"
     )
 
+    # Retraining and the registry of models
+    mlflow_uri: str = Field(
+        default="",
+        description="MLflow server, http(s)://host:port; empty: SQLite in the data folder",
+    )
+    retrain_min_labels: Count = Field(
+        default=50, description="Verified tiles since the last training that make one due"
+    )
+    retrain_period_s: Positive = Field(
+        default=86400.0, description="Least time from one training to the next, seconds"
+    )
+    retrain_deadline_s: Positive = Field(
+        default=25200.0,
+        description="Age from which a training that says nothing is asked for again, seconds",
+    )
+    retrain_attempts: Count = Field(
+        default=3, description="How often a training is asked for until it counts as failed"
+    )
+    train_command: tuple[str, ...] = Field(
+        default=(),
+        description="Trains one model, given NAME --out --work --labels; empty: groundshift train",
+    )
+    retrain_command: tuple[str, ...] = Field(
+        default=(),
+        description="Program of a training job, embedded; empty: groundshift retrain",
+    )
+
     # Events
     dispatch_concurrency: Count = Field(
         default=2, description="Most deliveries of one Trigger at once, embedded"
@@ -237,9 +290,19 @@ class Settings(BaseSettings):
         return self.object_root or str(self.data_dir / "objects")
 
     @property
+    def tracking(self) -> str:
+        """MLflow's tracking and registry URI."""
+        return self.mlflow_uri or f"sqlite:///{self.data_dir / 'mlflow.db'}"
+
+    @property
     def models(self) -> Path:
         """The model store to serve."""
         return self.model_dir or Path(__file__).with_name("model_store")
+
+    @property
+    def edge_models(self) -> Path:
+        """The model store of a device without a server: the small variants."""
+        return self.model_dir or Path(__file__).with_name("model_store_edge")
 
 
 def _shown(value: object) -> str:

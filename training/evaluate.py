@@ -11,7 +11,7 @@ import numpy as np
 import onnxruntime
 from numpy.typing import NDArray
 
-from geodata_etl.bands import NOT_OBSERVED
+from geodata_etl.bands import NOT_OBSERVED, PROBABILITY_MAX
 from geodata_etl.grid import HALO_PX, TILE_PX
 from training import classical
 from training.corpus import SimPair
@@ -82,8 +82,13 @@ def cva_otsu(before: Stack, after: Stack, valid: Mask) -> Mask:
 
 
 def tiled(model: OnnxModel, inputs: Mapping[str, NDArray[np.generic]]) -> NDArray[np.generic]:
-    """The model over [C,H,W] inputs of any size, tile by tile as the platform does it."""
+    """The model over [C,H,W] inputs of any size, tile by tile as the platform does it.
+
+    What fits into one tile is run in one just large enough: no model looks further than the halo.
+    """
     height, width = next(iter(inputs.values())).shape[-2:]
+    if max(height, width) <= _CORE:
+        return _single(model, inputs)
     tops, lefts = range(0, height, _CORE), range(0, width, _CORE)
     padded = {name: _pad(array, len(tops), len(lefts)) for name, array in inputs.items()}
     rows = []
@@ -98,9 +103,22 @@ def tiled(model: OnnxModel, inputs: Mapping[str, NDArray[np.generic]]) -> NDArra
     return whole
 
 
+def _single(model: OnnxModel, inputs: Mapping[str, NDArray[np.generic]]) -> NDArray[np.generic]:
+    height, width = next(iter(inputs.values())).shape[-2:]
+    padded = {name: _around(array, height % -32, width % -32) for name, array in inputs.items()}
+    tile = model({name: array[None] for name, array in padded.items()})[0]
+    inner: NDArray[np.generic] = tile[..., HALO_PX:, HALO_PX:][..., :height, :width]
+    return inner
+
+
 def _pad(array: NDArray[np.generic], rows: int, columns: int) -> NDArray[np.generic]:
     height, width = array.shape[-2:]
-    after = (rows * _CORE - height + HALO_PX, columns * _CORE - width + HALO_PX)
+    return _around(array, height - rows * _CORE, width - columns * _CORE)
+
+
+def _around(array: NDArray[np.generic], short_rows: int, short_columns: int) -> NDArray[np.generic]:
+    """A halo of nothing on every side, and below and right what the image is short of (<= 0)."""
+    after = (HALO_PX - short_rows, HALO_PX - short_columns)
     empty = NOT_OBSERVED if array.dtype == np.uint8 else 0
     pads = [(0, 0)] * (array.ndim - 2) + [(HALO_PX, after[0]), (HALO_PX, after[1])]
     return np.pad(array, pads, constant_values=empty)
@@ -142,13 +160,17 @@ class ModelSet:
 
 
 def load_models(store: Path) -> ModelSet:
-    """The model set in a store. Raises OSError where a model is missing."""
+    """The model set in a store; a record without a threshold means p = .5.
+
+    Raises OSError where a model is missing.
+    """
     import json
 
     record = json.loads((store / "change-classifier" / "model.json").read_text(encoding="utf-8"))
     paths = (store / n / "model.onnx" for n in ("cloud-mask", "segmenter", "change-classifier"))
     cloud_mask, segmenter, classifier = (OnnxModel(path) for path in paths)
-    return ModelSet(cloud_mask, segmenter, classifier, threshold=record["threshold"])
+    threshold = record.get("threshold", PROBABILITY_MAX // 2)
+    return ModelSet(cloud_mask, segmenter, classifier, threshold=threshold)
 
 
 @dataclass(frozen=True)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import subprocess
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -76,6 +77,17 @@ class Story:
     metamorphic: Mapping[str, Any] = field(default_factory=dict)
     extra: Mapping[str, Any] = field(default_factory=dict)
     """More keys for model.json: ``threshold``, ``accepts_segmenters``."""
+    dataset: str = ""
+    """Version of the dataset: its manifest lies under it in the object store."""
+    restricted: list[str] = field(default_factory=list)
+    """Licences of training data that forbid commercial use of the weights."""
+
+    @property
+    def licence(self) -> str:
+        """Of the weights."""
+        if not self.restricted:
+            return LICENCE
+        return f"non-commercial use only, as of its training data: {'; '.join(self.restricted)}"
 
 
 def export_onnx(name: str, net: nn.Module, path: Path) -> None:
@@ -152,8 +164,9 @@ def write_model(
         "training": {
             "data": story.data,
             "attribution": ATTRIBUTION,
-            "licence": LICENCE,
-            "commit": _commit(),
+            "licence": story.licence,
+            "dataset": story.dataset,
+            "commit": commit_of_code(),
             "seeds": story.seeds,
             "steps": story.steps,
         },
@@ -166,11 +179,14 @@ def write_model(
     return record
 
 
-def _commit() -> str:
-    """The commit that trained it, ``unknown`` outside a repository."""
+def commit_of_code() -> str:
+    """The commit that trained it: git's, else ``GIT_COMMIT`` (an image); ``unknown`` otherwise."""
     command = ["git", "-C", str(Path(__file__).parent), "rev-parse", "HEAD"]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    return done.stdout.strip() or "unknown"
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+    except FileNotFoundError:  # an image without git
+        return os.environ.get("GIT_COMMIT", "unknown")
+    return done.stdout.strip() or os.environ.get("GIT_COMMIT", "unknown")
 
 
 def _card(record: Mapping[str, Any], story: Story) -> str:
@@ -188,8 +204,8 @@ around a pixel (measured; the lattice's halo is {record["halo"]} px).
 
 {bullets(story.data)}
 
-Nothing else. {ATTRIBUTION[0].upper()}{ATTRIBUTION[1:]}. The eight labelled cities of OSCD trained
-nothing: neither their labels nor their pixels. Licence of the weights: {LICENCE}.
+Nothing else. {ATTRIBUTION[0].upper()}{ATTRIBUTION[1:]}. {_cities(story)}
+Licence of the weights: {story.licence}.{_dataset(story)}
 
 ## Measured
 
@@ -199,6 +215,18 @@ nothing: neither their labels nor their pixels. Licence of the weights: {LICENCE
 
 {bullets(story.limits)}
 """
+
+
+def _cities(story: Story) -> str:
+    if story.restricted:
+        return "Labels that are not free to use trained it, as listed above."
+    return (
+        "The eight labelled cities of OSCD trained\nnothing: neither their labels nor their pixels."
+    )
+
+
+def _dataset(story: Story) -> str:
+    return f" Dataset `{story.dataset}`." if story.dataset else ""
 
 
 def _shown(value: Any) -> str:

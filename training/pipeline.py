@@ -3,14 +3,29 @@
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from training import calibrate, corpus, export, loop, measure, nets, realdata, samples
+from groundshift.errors import Misconfigured
+from groundshift.settings import Settings
+from training import (
+    calibrate,
+    collect,
+    export,
+    loop,
+    manifest,
+    measure,
+    nets,
+    realdata,
+    tracking,
+    validation,
+)
 from training.evaluate import OnnxModel, load_models
+from training.storage import open_objects
 
 log = logging.getLogger(__name__)
 ORDER = ("cloud-mask", "segmenter", "change-classifier")
@@ -45,7 +60,7 @@ class Job:
 
     name: str
     work: Path
-    """Checkpoints and simulated pairs: a run that was cut off goes on from here."""
+    """Checkpoints and MLflow's files: a run that was cut off goes on from here."""
     store: Path
     """The model store to write ``<name>/`` into; the classifier reads the segmenter from it."""
     recipe: loop.Recipe
@@ -54,18 +69,150 @@ class Job:
     real_share: float = 0.6
     note: str = ""
     """One more sentence for the card's limits."""
+    paste_share: float = 0.5
+    width: float = 1.0
+    """Factor on the network's channels."""
+    workers: int = 0
+    """Ray Train's; 0: train in this process."""
+    address: str | None = None
+    """Of a running Ray cluster (``auto``); None: start one for this run."""
+    storage: str = ""
+    """Folder or s3://bucket/prefix of manifests and Ray's checkpoints; empty: the work folder."""
+    inputs: collect.Inputs = field(default_factory=collect.Inputs)
+    """Labelled data beside the simulator; ``simulated`` and `run`'s data are put into it."""
+
+    @property
+    def kept(self) -> str:
+        """Where what must outlive the run is stored."""
+        return self.storage or str(self.work / "objects")
 
 
 def run(job: Job, *, data: Path | None) -> dict[str, Any]:
     """Train, export, measure; gives the model.json record. Without `data`, simulation alone."""
-    torch.manual_seed(job.recipe.seed)
-    net = nets.build(job.name)
-    source = _source(job, data)
-    segmenter = trained_segmenter(job.work) if job.name == "change-classifier" else None
-    steps = loop.train(
-        job.name, net, source, job.recipe, checkpoint=checkpoint(job), segmenter=segmenter
+    data = data if data is not None and (data / "oscd_unlabelled").is_dir() else None
+    found = gather(job, data)
+    version = manifest.store_manifest(open_objects(job.kept, Settings()), found.manifest)
+    log.info("%s: dataset %s, %d samples", job.name, version[:12], len(found.manifest.entries))
+    segmenter = segmenter_of(job)
+    judge = validation.Validation(job.name, found.validation, segmenter)
+    told = {**_params(job), "dataset": version, "samples": len(found.manifest.entries)}
+    tags = {"dataset": version, "licences": "; ".join(found.manifest.licences)}
+    with tracking.tracked(job.name, job.work, params=told, tags=tags) as tracked:
+        state = _train(job, data, found, judge, tracked)
+        tracked.points(state.history)
+        net = loop.load_weights(checkpoint(job), network(job))
+        record = publish(job, net, state.done, data=data, segmenter=segmenter, found=found)
+        _tell(tracked, job, net, judge, record)
+    return record
+
+
+def absolute(job: Job) -> Job:
+    """The same job from every working folder: Ray's workers have their own."""
+    return replace(
+        job,
+        work=job.work.absolute(),
+        store=job.store.absolute(),
+        inputs=job.inputs.absolute(),
     )
-    return publish(job, net, steps, data=data, segmenter=segmenter)
+
+
+def smoke(job: Job) -> Job:
+    """The same job in little: on a few simulated pairs, checkpoints all along."""
+    recipe = replace(job.recipe, batch=2, every=max(1, job.recipe.steps // 10))
+    return replace(job, recipe=recipe, simulated=4, size=64)
+
+
+def gather(job: Job, data: Path | None) -> collect.Collected:
+    """The data of a job, the same in every worker."""
+    inputs = replace(job.inputs, simulated=job.simulated, unlabelled=data)
+    return collect.collect(
+        job.name, inputs, size=job.size, real_share=job.real_share, paste_share=job.paste_share
+    )
+
+
+def network(job: Job) -> torch.nn.Module:
+    """The job's network with its first weights, which the seed alone decides."""
+    torch.manual_seed(job.recipe.seed)
+    return _build(job.name, job.width)
+
+
+def _build(name: str, width: float) -> torch.nn.Module:
+    """A network with its channels times `width`, in steps of four."""
+    if width == 1:
+        return nets.build(name)
+
+    def scaled(channels: tuple[int, int, int]) -> tuple[int, int, int]:
+        one, two, three = (max(4, round(c * width / 4) * 4) for c in channels)
+        return one, two, three
+
+    base = _WIDTHS[name]
+    widths = replace(base, encoder=scaled(base.encoder), decoder=scaled(base.decoder))
+    return nets.build(name, widths=widths)
+
+
+_WIDTHS = {
+    "cloud-mask": nets.CLOUD_WIDTHS,
+    "segmenter": nets.COVER_WIDTHS,
+    "change-classifier": nets.CHANGE_WIDTHS,
+}
+
+
+def _train(
+    job: Job,
+    data: Path | None,
+    found: collect.Collected,
+    judge: validation.Validation,
+    tracked: tracking.Run,
+) -> loop.State:
+    """Train to the end, here or in Ray's workers; the weights are in the checkpoint then."""
+    if job.workers:
+        from training import train_ray
+
+        return train_ray.fit(job, data, tracked)
+    course = loop.Course(
+        job.name,
+        network(job),
+        loop.drawer(job.name, found.source, judge.segmenter),
+        job.recipe,
+        keeper=loop.FileKeeper(checkpoint(job)),
+        team=loop.alone(),
+        judge=judge if judge.samples else None,
+        watch=lambda state: tracked.points(state.history),
+        facts={"width": job.width},
+    )
+    return course.run()
+
+
+def segmenter_of(job: Job) -> nets.Segmenter | None:
+    """What the change classifier is trained on; None for the other models."""
+    return trained_segmenter(job.work) if job.name == "change-classifier" else None
+
+
+def _params(job: Job) -> dict[str, Any]:
+    """What MLflow compares runs by."""
+    shares = {"real_share": job.real_share, "paste_share": job.paste_share}
+    more = {"simulated": job.simulated, "size": job.size, "width": job.width}
+    return {**asdict(job.recipe), **shares, **more, "workers": job.workers}
+
+
+def _tell(
+    tracked: tracking.Run,
+    job: Job,
+    net: torch.nn.Module,
+    judge: validation.Validation,
+    record: Mapping[str, Any],
+) -> None:
+    """What came out, to MLflow: scores, confusion matrix, a picture, the model's folder."""
+    tracked.folder(job.store / job.name, "model")
+    tracked.json(record, "record.json")
+    if not judge.samples:
+        return
+    confusion = judge.confusion(net)
+    scores = validation.scores(judge.classes, confusion)
+    tracked.numbers({f"final_{key}": value for key, value in scores.items()})
+    table = {"classes": list(judge.classes), "rows are true": confusion.tolist()}
+    tracked.json(table, "confusion.json")
+    tracked.bytes(judge.panel(net), job.work, f"pictures/{job.name}.png")
 
 
 def checkpoint(job: Job) -> Path:
@@ -74,11 +221,12 @@ def checkpoint(job: Job) -> Path:
 
 
 def trained_segmenter(work: Path) -> nets.Segmenter:
-    """The segmenter that was trained in the same work folder. Raises FileNotFoundError."""
+    """The segmenter that was trained in the same work folder. Raises Misconfigured."""
     path = work / "segmenter.pt"
     if not path.exists():
-        raise FileNotFoundError(f"{path}: train the segmenter first, into the same work folder")
-    net = loop.load_weights(path, nets.build("segmenter"))
+        raise Misconfigured(f"{path}: train the segmenter first, into the same work folder")
+    width = loop.read(path).get("facts", {}).get("width", 1.0)
+    net = loop.load_weights(path, _build("segmenter", width))
     assert isinstance(net, nets.Segmenter)
     return net
 
@@ -90,6 +238,7 @@ def publish(
     *,
     data: Path | None,
     segmenter: nets.Segmenter | None,
+    found: collect.Collected,
 ) -> dict[str, Any]:
     """Export a trained network, measure the artifact and write its record and card."""
     extra: dict[str, Any] = {}
@@ -104,19 +253,13 @@ def publish(
     model = OnnxModel(folder / "model.onnx")
     other = None if segmenter is None else OnnxModel(job.store / "segmenter" / "model.onnx")
     reach = measure.influence_of(job.name, model, other)
-    story = _story(job, steps, extra, data)
+    story = _story(job, steps, extra, data, found)
     record = export.write_model(folder, job.name, net, story, reach)
     # The classifier is measured through the store, threshold and all: the record is written twice.
-    story = _story(job, steps, extra, data, metrics=_metrics(job, model, data))
-    record = export.write_model(folder, job.name, net, story, reach)
+    measured = replace(story, metrics=_metrics(job, model, data))
+    record = export.write_model(folder, job.name, net, measured, reach)
     log.info("%s: %s", job.name, record["metrics"])
     return record
-
-
-def _source(job: Job, data: Path | None) -> samples.Source:
-    real = [] if data is None else samples.backgrounds(data)
-    pairs = corpus.load(job.work / "sim", range(job.simulated))
-    return samples.Source(real, pairs, size=job.size, real_share=job.real_share if real else 0.0)
 
 
 def _segmenters(store: Path) -> list[str]:
@@ -124,6 +267,8 @@ def _segmenters(store: Path) -> list[str]:
 
 
 def _metrics(job: Job, model: OnnxModel, data: Path | None) -> dict[str, Any]:
+    wanted = ("oscd", "oscd_unlabelled", "s2_slovenia")
+    data = data if data is not None and all((data / n).is_dir() for n in wanted) else None
     if job.name == "cloud-mask":
         return measure.cloud_metrics(model, data)
     if job.name == "segmenter":
@@ -136,7 +281,7 @@ def _story(
     steps: int,
     extra: dict[str, Any],
     data: Path | None,
-    metrics: dict[str, Any] | None = None,
+    found: collect.Collected,
 ) -> export.Story:
     sentences = [f"{job.simulated} pairs of this project's scene simulator, seeds 0 on"]
     if data is not None:
@@ -146,12 +291,14 @@ def _story(
             f" {export.ATTRIBUTION}"
         )
     return export.Story(
-        data=sentences,
+        data=[*sentences, *found.described],
         seeds=[job.recipe.seed],
         steps=steps,
-        metrics=metrics or {},
+        metrics={},
         limits=[*_LIMITS[job.name], *([job.note] if job.note else [])],
         extra=extra,
+        dataset=found.manifest.version,
+        restricted=found.restricted,
     )
 
 

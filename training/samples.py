@@ -99,6 +99,8 @@ class Source:
     simulated: list[SimPair]
     size: int = 128
     real_share: float = 0.6
+    paste_share: float = 0.5
+    """Of the crops of real pairs, those with construction pasted in."""
 
     def draw(self, name: str, rng: np.random.Generator) -> Arrays:
         """One sample of a model: inputs by name, ``target`` and ``weight`` [S,S]."""
@@ -197,7 +199,7 @@ class Source:
         other = self._built_window(rng, ground)
         sources = [pastes.crop(s, ground.built, *other, self.size) for s in stacks]
         dates = [as_reflectance(s[:, *at]).copy() for s in stacks]
-        if rng.random() < 0.5:
+        if rng.random() < self.paste_share:
             change |= pastes.place(rng, dates, sources)
         before, after = nuisance.disturb(rng, *dates)
         if rng.random() < 0.3:

@@ -28,6 +28,7 @@ _CURES: Final = {
     "broker": "is Knative Eventing up? kubectl -n knative-eventing get pods",
     "trigger": "is its subscriber ready? groundshift cluster status",
     "clock": "is Knative Eventing up? kubectl -n knative-eventing get pods",
+    "job": "is Knative Eventing's job sink up? kubectl -n knative-eventing get pods",
 }
 _APPLY: Final = "groundshift cluster apply OVERLAY"
 

@@ -29,7 +29,8 @@ TRIGGERS: Final = Kind("eventing.knative.dev", "v1", "triggers")
 PINGS: Final = Kind("sources.knative.dev", "v1", "pingsources")
 DEPLOYMENTS: Final = Kind("apps", "v1", "deployments")
 STATEFUL_SETS: Final = Kind("apps", "v1", "statefulsets")
-_OPTIONAL: Final = (PINGS,)
+JOB_SINKS: Final = Kind("sinks.knative.dev", "v1alpha1", "jobsinks")
+_OPTIONAL: Final = (PINGS, JOB_SINKS)
 """Kinds that a cluster may lack."""
 _OF_SERVICE: Final = "serving.knative.dev/service"
 _OF_REVISION: Final = "serving.knative.dev/revision"
@@ -41,7 +42,7 @@ class Part:
     """One thing that must be ready, in a word a person knows it by."""
 
     what: str
-    """``function``, ``trigger``, ``model``, ``broker``, ``program``, ``clock``."""
+    """``function``, ``trigger``, ``model``, ``broker``, ``program``, ``clock``, ``job``."""
     name: str
     ready: bool
     shows: str
@@ -93,7 +94,7 @@ def read_state(client: ApiClient, namespace: str) -> State:
     """Read the namespace. Raises Unavailable, Misconfigured."""
     read = {
         kind: _list(client, kind, namespace)
-        for kind in (SERVICES, REVISIONS, BROKERS, TRIGGERS, PINGS, INFERENCE_SERVICES)
+        for kind in (SERVICES, REVISIONS, BROKERS, TRIGGERS, PINGS, JOB_SINKS, INFERENCE_SERVICES)
     }
     pods = list_pods(client, namespace)
     programs = [*_list(client, DEPLOYMENTS, namespace), *_list(client, STATEFUL_SETS, namespace)]
@@ -105,6 +106,7 @@ def read_state(client: ApiClient, namespace: str) -> State:
             *(_function(s, pods) for s in read[SERVICES] if _OF_KSERVE not in _template(s)),
             *(_trigger(t) for t in read[TRIGGERS]),
             *(_clock(p) for p in read[PINGS]),
+            *(_job(j) for j in read[JOB_SINKS]),
             *(_program(d, pods) for d in programs if not _made_by_knative(d)),
             *(_model(m, pods) for m in models),
         ),
@@ -163,6 +165,14 @@ def _trigger(trigger: Object) -> Part:
 
 def _clock(ping: Object) -> Part:
     return _part("clock", ping, str(ping["spec"].get("schedule", "")))
+
+
+def _job(sink: Object) -> Part:
+    spec = sink["spec"].get("job", {}).get("spec", {})
+    limit = int(spec.get("activeDeadlineSeconds", 0))
+    return _part(
+        "job", sink, f"one per event, {limit // 3600} h at most" if limit else "one per event"
+    )
 
 
 def _program(workload: Object, pods: Iterable[Object]) -> Part:

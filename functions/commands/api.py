@@ -17,12 +17,12 @@ from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Mount, Route
 
 from functions import show
-from functions.commands.common import address_of, ended_by_signals, listening, settings_of
-from functions.local import open_ledger, open_store
+from functions.commands.common import address_of, ended_by_signals, listening
 from functions.metrics import LedgerMetrics
 from groundshift.errors import Misconfigured, Unavailable
 from groundshift.ledger import Ledger
 from groundshift.loopback import is_loopback
+from groundshift.opening import open_ledger, open_store, settings_of
 from groundshift.settings import Settings
 
 
@@ -49,7 +49,7 @@ def api(*, host: str, port: int) -> None:
 
 def create_app(settings: Settings, ledger: Ledger) -> Starlette:
     """The API, with probes (`/healthz`: it runs, `/readyz`: the ledger answers) and metrics."""
-    from groundshift.api import create_api  # 1 s that the other commands do not need
+    from groundshift.api import create_api, doors  # 1 s that the other commands do not need
 
     api = create_api(settings=settings, ledger=ledger, store=open_store(settings))
 
@@ -75,7 +75,7 @@ def create_app(settings: Settings, ledger: Ledger) -> Starlette:
     routes = [
         Route("/healthz", healthz),
         Route("/readyz", readyz),
-        Route("/metrics", metrics),
+        Route("/metrics", doors.guarded(api.state.services, "metrics", metrics)),
         Mount("/", app=api),  # the last: it answers for every other path
     ]
     return Starlette(routes=routes, lifespan=lifespan)

@@ -13,7 +13,7 @@ from typing import Any, Final
 from urllib.parse import urlsplit
 
 from functions import reports
-from functions.commands.common import BATCH_BACKOFF, roots_of, settings_of
+from functions.commands.common import BATCH_BACKOFF, roots_of
 from functions.commands.up import sole_owner
 from functions.history import Found, history
 from functions.local import Embedded, embedded
@@ -22,6 +22,7 @@ from groundshift.events import Event, SceneArrived, new_event
 from groundshift.ledger import Ledger
 from groundshift.ledger.arrivals import announce
 from groundshift.manifests import ServiceSpec, Topology
+from groundshift.opening import settings_of
 from groundshift.settings import Settings
 
 SOURCE: Final = "groundshift-backfill"

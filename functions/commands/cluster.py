@@ -101,6 +101,10 @@ def publish_models(
         str, typer.Option("--to", help="s3://BUCKET[/PREFIX] (or a folder) to publish to.")
     ],
     model_dir: Annotated[Path | None, typer.Option(help="Another model store.")] = None,
+    registered: Annotated[
+        str | None,
+        typer.Option(help="A set of the registry, by version or alias, e.g. challenger."),
+    ] = None,
     version: Annotated[
         str | None, typer.Option(help="Name of the release; by default of the models' digests.")
     ] = None,
@@ -108,11 +112,19 @@ def publish_models(
 ) -> None:
     """Put a model set into the bucket that KServe loads models from.
 
-    Example: groundshift publish-models --to s3://models --version v2
+    Example: groundshift publish-models --to s3://models --registered challenger
     """
     from functions.commands import publish_models as command
 
-    _show_published(command.publish_models(model_dir, to=to, version=version), as_json=json)
+    if registered is None:
+        rows = command.publish_models(model_dir, to=to, version=version)
+    elif model_dir is None:
+        rows = command.publish_registered(registered, to=to, version=version)
+    else:
+        raise typer.BadParameter(
+            "name either --registered or --model-dir", param_hint="--registered"
+        )
+    _show_published(rows, as_json=json)
 
 
 def _show_state(state: State) -> None:

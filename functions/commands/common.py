@@ -8,12 +8,11 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Final
-
-from pydantic import ValidationError
+from typing import Final
 
 from groundshift.errors import Misconfigured
 from groundshift.ledger import Ledger
+from groundshift.opening import settings_of
 from groundshift.settings import Settings
 
 BATCH_BACKOFF: Final = 0.1
@@ -52,22 +51,6 @@ def stopping_on_signals(stop: Callable[[], None]) -> Iterator[None]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
-
-
-def settings_of(data_dir: Path | None = None, **options: Any) -> Settings:
-    """Settings from the environment and what the command line says. Raises Misconfigured."""
-    given = {name: value for name, value in options.items() if value is not None}
-    if data_dir is not None:
-        given["data_dir"] = data_dir.resolve()
-    try:
-        return Settings(**given)
-    except ValidationError as error:
-        first = error.errors(include_url=False)[0]
-        name = ".".join(str(part) for part in first["loc"])
-        raise Misconfigured(
-            f"setting {name}: {first['msg']} (got {first['input']!r:.80}); "
-            f"set GROUNDSHIFT_{name.upper()} or the option of that name"
-        ) from error
 
 
 def platform_settings(

@@ -5,12 +5,12 @@ from __future__ import annotations
 import logging
 from contextlib import ExitStack
 
-from functions.commands.common import settings_of, stopping_on_signals
+from functions.commands.common import stopping_on_signals
 from functions.consume import Consumer
-from functions.local import open_ledger
 from functions.metrics import ConsumerMetrics
 from functions.probes import probes
 from groundshift.adapters.kafka import KafkaSink, KafkaSource
+from groundshift.opening import open_ledger, settings_of
 
 
 def consume() -> None:

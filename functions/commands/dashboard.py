@@ -19,6 +19,8 @@ from functions import show
 from functions.commands.common import address_of, ended_by_signals, listening
 from groundshift.errors import Misconfigured, Unavailable
 from groundshift.loopback import is_loopback
+from groundshift.opening import settings_of
+from groundshift.settings import Settings
 
 HOST: Final = "127.0.0.1"
 PORT: Final = 8501
@@ -30,24 +32,25 @@ def dashboard(
 ) -> None:
     """Serve until SIGTERM or Ctrl-C; with `listen_fd` also until standard input closes.
 
-    Raises Misconfigured for an address that other machines reach: there is no login.
+    Raises Misconfigured for an address that other machines reach where there is no login.
     """
+    from groundshift.dashboard.login import Login
     from groundshift.dashboard.server import create_app  # streamlit: 1 s that others do not need
 
-    if not is_loopback(host):
-        raise Misconfigured(
-            f"host {host!r} is reached from other machines, and the dashboard has no login: "
-            "listen on 127.0.0.1 and reach it through an SSH tunnel"
-        )
+    settings = settings_of()
+    _check_reach(host, settings)
     if urlsplit(api).scheme not in ("http", "https"):
         raise Misconfigured(f"API address {api!r}: name it as http://HOST:PORT")
     with ended_by_signals(), _listener(host, port, listen_fd) as listener:
         url = address_of(listener)
+        login = Login.of(settings, url=url)
+        app = create_app(api, login)
         show.err.print(f"The dashboard is on {url} over {api}.", highlight=False, soft_wrap=True)
+        if login is not None:
+            told = f"{login.issuer} must know it by the redirect address {login.redirect}."
+            show.err.print(told, highlight=False, soft_wrap=True)
         server = uvicorn.Server(
-            uvicorn.Config(
-                create_app(api), log_config=None, access_log=False, timeout_graceful_shutdown=1
-            )
+            uvicorn.Config(app, log_config=None, access_log=False, timeout_graceful_shutdown=1)
         )
         if listen_fd is not None:
             threading.Thread(target=_end_with_parent, args=(server,), daemon=True).start()
@@ -57,6 +60,24 @@ def dashboard(
             server.run(sockets=[listener])
         if not server.started:
             raise Unavailable("the dashboard did not start: the log above says why")
+
+
+def _check_reach(host: str, settings: Settings) -> None:
+    """Raises Misconfigured where others reach a dashboard without a login, or without its name."""
+    if is_loopback(host):
+        return
+    if not settings.oidc_issuer:
+        raise Misconfigured(
+            f"host {host!r} is reached from other machines, and the dashboard has no login: "
+            "set GROUNDSHIFT_OIDC_ISSUER, GROUNDSHIFT_OIDC_AUDIENCE and "
+            "GROUNDSHIFT_OIDC_CLIENT_SECRET, or listen on 127.0.0.1 and use an SSH tunnel"
+        )
+    if not settings.public_url:
+        raise Misconfigured(
+            f"host {host!r} is reached from other machines, by a name that only you know: set "
+            "GROUNDSHIFT_PUBLIC_URL, e.g. https://alerts.example.org, which the login sends "
+            "browsers back to"
+        )
 
 
 @contextmanager

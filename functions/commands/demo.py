@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from functions import reports
-from functions.commands.common import BATCH_BACKOFF, settings_of
+from functions.commands.common import BATCH_BACKOFF
 from functions.commands.submit import scene_arrived
 from functions.demo_map import write_demo_map
 from functions.local import Embedded, embedded
@@ -32,6 +32,7 @@ from groundshift import keys
 from groundshift.ledger import runs, scenes
 from groundshift.ledger.runs import Run
 from groundshift.ledger.scenes import Scene
+from groundshift.opening import settings_of
 
 PLATFORM: Final = "platform"
 """Folder of the demo's ledger and objects."""

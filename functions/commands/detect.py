@@ -14,7 +14,7 @@ import orjson
 import shapely
 from sqlalchemy import select
 
-from functions.commands.common import BATCH_BACKOFF, local_path, roots_of, settings_of
+from functions.commands.common import BATCH_BACKOFF, local_path, roots_of
 from functions.commands.submit import scene_arrived
 from functions.commands.up import sole_owner
 from functions.ingest import access_of, make_site
@@ -28,6 +28,8 @@ from groundshift.errors import GroundshiftError, Refusal, SceneRefused
 from groundshift.ledger import runs, scenes, tables
 from groundshift.ledger.runs import Run
 from groundshift.ledger.scenes import Site, add_site
+from groundshift.opening import settings_of
+from groundshift.ports import IN_PROCESS
 from groundshift.settings import Settings
 
 _WORK: Final = ".groundshift-"
@@ -85,13 +87,19 @@ def detect(
     out: Path,
     options: Options,
     data_dir: Path | None = None,
+    edge: bool = False,
     quiet: bool = False,
 ) -> Detection:
-    """Compare the last scene with those before it. Raises SceneRefused, GroundshiftError."""
+    """Compare the last scene with those before it; `edge` runs the small models in this process.
+
+    Raises SceneRefused, GroundshiftError.
+    """
     out.mkdir(parents=True, exist_ok=True)
     hrefs = [local_path(name) for name in names]
     with _folder(data_dir, out) as folder:
         settings = _settings(hrefs, folder, options)
+        if edge:
+            settings = _on_device(settings)
         sources = [_open(href, options, access_of(settings)) for href in hrefs]
         _require_order(sources)
         site = _site(sources, settings)
@@ -127,6 +135,11 @@ def _settings(hrefs: Sequence[str], folder: Path, options: Options) -> Settings:
         min_area_px=options.min_area_px,
         backoff_scale=BATCH_BACKOFF,
     )
+
+
+def _on_device(settings: Settings) -> Settings:
+    """No model server: the small variants, in this process."""
+    return settings.model_copy(update={"models_url": IN_PROCESS, "model_dir": settings.edge_models})
 
 
 def _open(href: str, options: Options, access: Access) -> Scene:

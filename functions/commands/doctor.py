@@ -13,11 +13,11 @@ from typing import Final
 
 import httpx
 
-from functions.commands.common import settings_of
 from groundshift.errors import GroundshiftError
 from groundshift.ledger import Ledger
 from groundshift.manifests import load
 from groundshift.models import list_models, read_artifact
+from groundshift.opening import settings_of
 from groundshift.settings import Settings
 
 _CORE: Final = ("rasterio", "onnxruntime", "kserve", "xarray", "dask", "geopandas", "sqlalchemy")

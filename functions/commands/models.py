@@ -1,12 +1,13 @@
-"""List the models of a store."""
+"""List the models of a store, or the model sets of the registry."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
 
-from functions.commands.common import settings_of
 from groundshift.models import list_models
+from groundshift.opening import open_registry, settings_of
+from groundshift.ports import RegisteredSet
 
 
 @dataclass(frozen=True)
@@ -38,6 +39,11 @@ def models(store: Path | None) -> list[ModelRow]:
         )
         for record in list_models(folder)
     ]
+
+
+def registered(data_dir: Path | None) -> list[RegisteredSet]:
+    """The model sets of the registry, the newest first. Raises Misconfigured, Unavailable."""
+    return list(open_registry(settings_of(data_dir)).list())
 
 
 def _summary(training: object) -> str:

@@ -2,21 +2,16 @@
 
 from __future__ import annotations
 
-import hashlib
+import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
 
-from functions.commands.common import settings_of
-from functions.local import open_store
-from groundshift.errors import Conflict, Misconfigured
-from groundshift.models import ARTIFACT, CARD, RECORD, ModelRecord, list_models, read_artifact
+from groundshift.errors import Conflict
+from groundshift.models import ModelRecord, short_digest
+from groundshift.opening import open_registry, open_store, settings_of
 from groundshift.ports import ObjectStore
-from groundshift.runs import MODEL_NAMES
-
-_FILES: Final = (ARTIFACT, CARD, RECORD)
-"""In the order they are written: the record last, for it says that the rest is there."""
+from groundshift.registry import FILES, digest_of, read_set
 
 
 @dataclass(frozen=True)
@@ -37,7 +32,7 @@ def publish_models(store: Path | None, *, to: str, version: str | None) -> list[
     What is published never changes: `version` is by default made of the models' digests. Raises
     Conflict where another model stands under that version, Misconfigured for half a set.
     """
-    records = _set(store or settings_of().models)
+    records = read_set(store or settings_of().models)
     release = version or release_name(records)
     objects = open_store(settings_of(object_root=to))
     return [
@@ -51,32 +46,25 @@ def publish_models(store: Path | None, *, to: str, version: str | None) -> list[
     ]
 
 
+def publish_registered(
+    which: str, *, to: str, version: str | None, data_dir: Path | None = None
+) -> list[Published]:
+    """Publish a set of the registry, by version or alias. Raises NotFound too."""
+    registry = open_registry(settings_of(data_dir))
+    with tempfile.TemporaryDirectory() as folder:
+        registry.fetch(which, Path(folder))
+        return publish_models(Path(folder), to=to, version=version)
+
+
 def release_name(records: Sequence[ModelRecord]) -> str:
     """The version that a model set has by itself."""
-    digests = "".join(record.digest for record in records)
-    return hashlib.sha256(digests.encode()).hexdigest()[:12]
-
-
-def _set(store: Path) -> list[ModelRecord]:
-    found = {record.name: record for record in list_models(store)}
-    missing = [name for name in MODEL_NAMES if name not in found]
-    if missing:
-        raise Misconfigured(f"{store}: no {', '.join(missing)}; a model set is {MODEL_NAMES}")
-    records = [found[name] for name in MODEL_NAMES]
-    _, segmenter, classifier = records
-    if not classifier.accepts(segmenter.digest):
-        raise Misconfigured(
-            f"{store}: {classifier.name} was not trained with this segmenter "
-            f"({segmenter.short_digest}): publish models that were exported together"
-        )
-    return records
+    return short_digest(digest_of(records))
 
 
 def _publish(record: ModelRecord, folder: str, objects: ObjectStore) -> bool:
-    read_artifact(record)  # held against its digest before anyone loads it
     written = [
         _write(record.folder / name, f"{folder}/{name}", objects)
-        for name in _FILES
+        for name in FILES
         if (record.folder / name).is_file()
     ]
     return any(written)

@@ -7,14 +7,14 @@ import os
 from contextlib import ExitStack
 from typing import Final
 
-from functions.commands.common import settings_of, stopping_on_signals
-from functions.local import open_ledger
+from functions.commands.common import stopping_on_signals
 from functions.metrics import RelayMetrics
 from functions.probes import probes
 from functions.relay import Relay, longest_chain_s
 from groundshift.adapters.knative import BrokerSink
 from groundshift.errors import Misconfigured
 from groundshift.manifests import topology
+from groundshift.opening import open_ledger, settings_of
 
 K_SINK: Final = "K_SINK"
 """Where Knative's SinkBinding says the sink's address."""

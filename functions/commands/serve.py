@@ -8,12 +8,12 @@ from contextlib import ExitStack
 import uvicorn
 
 from functions.app import create_app
-from functions.commands.common import settings_of
 from functions.heap import bound_heap
-from functions.local import open_ledger, open_models, open_store
+from functions.local import open_models
 from functions.platform import Platform
 from functions.stages import TABLE
 from groundshift.errors import Misconfigured
+from groundshift.opening import open_ledger, open_store, settings_of
 
 
 def serve(stage: str, *, host: str, port: int) -> None:

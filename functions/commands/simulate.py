@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from functions.commands.common import settings_of, stopping_on_signals
+from functions.commands.common import stopping_on_signals
 from functions.history import history
 from functions.progress import bars, steps
 from functions.stream import Streamed, StreamMessage, StreamSpec, messages, play
@@ -24,6 +24,7 @@ from geodata_etl.simulate import (
     write_truth,
 )
 from groundshift.adapters.kafka import KafkaSink
+from groundshift.opening import settings_of
 
 SCENES: Final = "scenes"
 """Folder of the Items below --out."""

@@ -13,9 +13,10 @@ import httpx
 
 from functions.commands.common import local_path, open_ledger
 from groundshift.codec import encode
-from groundshift.errors import BadEvent, Unavailable
+from groundshift.errors import BadEvent, Forbidden, Unavailable
 from groundshift.events import Event, SceneArrived, new_event
 from groundshift.ledger.arrivals import announce, arrival_id
+from groundshift.opening import settings_of
 
 _TIMEOUT_S: Final = 30.0
 SOURCE: Final = "groundshift-submit"
@@ -36,10 +37,11 @@ def submit(
     url: str | None,
     options: Mapping[str, Any],
 ) -> list[Submitted]:
-    """Announce scenes in order. Raises Unavailable, BadEvent, Misconfigured."""
+    """Announce scenes in order. Raises Unavailable, BadEvent, Forbidden, Misconfigured."""
     events = [scene_arrived(local_path(scene), options) for scene in scenes]
     if url is not None:
-        return [_post(event, url) for event in events]
+        token = settings_of(data_dir).token.get_secret_value()
+        return [_post(event, url, token) for event in events]
     with open_ledger(data_dir, create=True) as (ledger, _), ledger.transaction() as tx:
         return [Submitted(str(event.data["href"]), announce(tx, event)) for event in events]
 
@@ -52,16 +54,26 @@ def scene_arrived(href: str, options: Mapping[str, Any]) -> Event:
     return new_event(data, source=SOURCE, subject=subject, time=datetime.now(UTC))
 
 
-def _post(event: Event, url: str) -> Submitted:
-    headers, body = encode(event)
+def _post(event: Event, url: str, token: str) -> Submitted:
+    encoded, body = encode(event)
+    headers = {**encoded, "authorization": f"Bearer {token}"} if token else dict(encoded)
     try:
         answer = httpx.post(
-            f"{url.rstrip('/')}/events", content=body, headers=dict(headers), timeout=_TIMEOUT_S
+            f"{url.rstrip('/')}/events", content=body, headers=headers, timeout=_TIMEOUT_S
         )
     except httpx.TransportError as error:
         raise Unavailable(f"no answer from {url}: {error}; is `groundshift up` running?") from error
     if answer.status_code >= httpx.codes.INTERNAL_SERVER_ERROR:
         raise Unavailable(f"{url} answered {answer.status_code}: {answer.text[:200]}")
+    if answer.status_code in (httpx.codes.UNAUTHORIZED, httpx.codes.FORBIDDEN):
+        raise Forbidden(f"{url} lets nobody in like that: {_why(answer)}; set GROUNDSHIFT_TOKEN")
     if answer.status_code >= httpx.codes.BAD_REQUEST:
         raise BadEvent(f"{url} refused the event: {answer.status_code} {answer.text[:200]}")
     return Submitted(str(event.data["href"]), arrival_id(event))
+
+
+def _why(answer: httpx.Response) -> str:
+    try:
+        return str(answer.json()["detail"])
+    except (ValueError, KeyError, TypeError):
+        return f"it answered {answer.status_code}"

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from datetime import timedelta
 
-from functions.commands.common import settings_of
-from functions.local import open_ledger
 from functions.sweep import Swept, say_again
+from groundshift.opening import open_ledger, settings_of
 
 
 def sweep() -> list[Swept]:

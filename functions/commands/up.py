@@ -17,6 +17,7 @@ from contextlib import (
     contextmanager,
     suppress,
 )
+from functools import partial
 from http import HTTPStatus
 from pathlib import Path
 from typing import Final, NoReturn
@@ -49,6 +50,8 @@ from groundshift.runs import MODEL_NAMES
 _READY_TIMEOUT_S: Final = 5.0
 _HOP_BY_HOP: Final = frozenset({"connection", "keep-alive", "transfer-encoding", "host"})
 """Headers that belong to one connection (RFC 9110, section 7.6.1), and the host's name."""
+_OURS: Final = _HOP_BY_HOP | {"authorization", "cookie"}
+"""What the model server is not shown."""
 
 
 def up(
@@ -70,7 +73,7 @@ def up(
         logging.getLogger(chatty).setLevel(logging.WARNING)
     settings = platform_settings(data_dir, roots, hosts)
     with ended_by_signals(), sole_owner(settings.data_dir), listening(host, port) as listener:
-        with embedded(settings) as platform, ExitStack() as stack:
+        with embedded(settings) as platform, platform.jobs(), ExitStack() as stack:
             if dashboard:
                 stack.enter_context(_dashboard(listener, open_browser=open_browser))
             _serve(platform, listener)
@@ -116,7 +119,11 @@ def _leave() -> NoReturn:
 
 def create_app(platform: Embedded) -> Starlette:
     """The platform's one address: events in, the API, models, metrics and health."""
-    api = _api(platform)
+    from groundshift.api import create_api, doors  # 1 s that the other commands do not need
+
+    p = platform.platform
+    api = create_api(settings=p.settings, ledger=p.ledger, store=p.store)
+    guarded = partial(doors.guarded, api.state.services)
 
     @asynccontextmanager
     async def dispatching(app: Starlette) -> AsyncIterator[None]:
@@ -141,30 +148,29 @@ def create_app(platform: Embedded) -> Starlette:
     async def readyz(_: Request) -> Response:
         return await to_thread.run_sync(_readiness, platform)
 
-    async def status(_: Request) -> Response:
-        p = platform.platform
-        return JSONResponse(await to_thread.run_sync(reports.status, p.ledger, p.settings.tenant))
+    async def status(request: Request) -> Response:
+        ledger, tenant = platform.platform.ledger, request.state.caller.tenant
+        return JSONResponse(await to_thread.run_sync(reports.status, ledger, tenant))
 
     async def models(request: Request) -> Response:
         return await _forward(request, _models_url(platform))
 
     routes = [
-        intake_route(platform.platform),
-        Route("/metrics", metrics),
+        intake_route(platform.platform, guard=partial(guarded, "events"), tenant_of=_tenant_of),
+        Route("/metrics", guarded("metrics", metrics)),
         Route("/healthz", healthz),
         Route("/readyz", readyz),
-        Route("/status", status),
-        Route("/v2{path:path}", models, methods=["GET", "POST"]),
+        Route("/status", guarded("status", status)),
+        Route("/v2{path:path}", guarded("models", models), methods=["GET", "POST"]),
         Mount("/", app=api),  # the last: it answers for every other path
     ]
     return Starlette(routes=routes, lifespan=dispatching)
 
 
-def _api(platform: Embedded) -> Starlette:
-    from groundshift.api import create_api  # 1 s that the other commands do not need
-
-    p = platform.platform
-    return create_api(settings=p.settings, ledger=p.ledger, store=p.store)
+def _tenant_of(request: Request) -> str | None:
+    """The one tenant that a caller may announce scenes for; None: this machine's own user."""
+    caller = request.state.caller
+    return None if caller.local else caller.tenant
 
 
 @contextmanager
@@ -227,7 +233,7 @@ def _models_url(platform: Embedded) -> str:
 async def _forward(request: Request, base: str) -> Response:
     """Hand a KServe v2 request on to the model server, body and answer streamed."""
     client: httpx.AsyncClient = request.app.state.models
-    headers = {k: v for k, v in request.headers.items() if k not in _HOP_BY_HOP}
+    headers = {k: v for k, v in request.headers.items() if k not in _OURS}
     body = request.stream() if request.method == "POST" else None
     onward = client.build_request(
         request.method, f"{base}{request.url.path}", headers=headers, content=body

@@ -1,4 +1,4 @@
-"""`ModelClient` without a server: ONNX Runtime in this process, for measurements and tests."""
+"""`ModelClient` without a server: ONNX Runtime in this process, for devices and measurements."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from groundshift.errors import ModelMismatch, ModelRefused
 from groundshift.models import list_models
-from groundshift.ports import ModelRevision, Split
+from groundshift.ports import IN_PROCESS, ModelRevision, Split
 from groundshift.serving.session import Session
 from groundshift.v2 import BadMessage
 
@@ -34,7 +34,7 @@ class InProcessClient:
         session = self._session(name)
         record = session.record
         return ModelRevision(
-            name, record.short_digest, record.digest, session.signature, "inprocess:"
+            name, record.short_digest, record.digest, session.signature, IN_PROCESS
         )
 
     def split(self, names: Sequence[str]) -> Split:
@@ -60,6 +60,9 @@ class InProcessClient:
             self.calls[revision.name] += 1
             self.seconds[revision.name] += time.perf_counter() - begun
         return outputs
+
+    def close(self) -> None:
+        """Nothing is open: memory goes with the client."""
 
     def _session(self, name: str) -> Session:
         try:

@@ -15,7 +15,8 @@ from enum import IntEnum
 from typing import Annotated, Final
 from urllib.parse import urlencode, urlsplit
 
-from fastapi import Depends, Request
+from fastapi import Depends, Request, Security
+from fastapi.security import HTTPBearer
 from starlette.requests import HTTPConnection
 
 from groundshift.api.tokens import TokenVerifier
@@ -28,11 +29,19 @@ from groundshift.settings import Settings
 _SIGNED: Final = frozenset({"expires", "tenant", "signature"})
 SIGNABLE: Final = ("/api/tiles/", "/api/files/", "/api/chips/", "/api/alerts/")
 """What a browser fetches without a header."""
+_IN_THE_DOCUMENT: Final = HTTPBearer(
+    scheme_name="login",
+    description="A token of the login that the platform names; none where there is no login",
+    auto_error=False,
+)
+"""Says in the OpenAPI document what `Services.caller` asks for; it refuses nobody itself."""
 
 
 class Role(IntEnum):
     """What a caller may do; each may do what those before it may."""
 
+    SERVICE = 0
+    """A program: announce scenes, ask models, read metrics; nothing of the API."""
     VIEWER = 1
     """Look."""
     ANALYST = 2
@@ -50,6 +59,8 @@ class Caller:
     role: Role
     local: bool = False
     """The one user of a platform without a login."""
+    service: bool = False
+    """A program that may use the platform's doors (see `doors`), whatever else it may do."""
     signed: bool = False
     """Known by a signed URL alone: that URL is all they may see."""
 
@@ -134,10 +145,11 @@ class Services:
         tenant, user = claims.get(s.oidc_tenant_claim), claims.get("email") or claims.get("sub")
         if not roles or not isinstance(tenant, str) or not tenant or not isinstance(user, str):
             raise Forbidden(
-                f"the token has no usable {s.oidc_role_claim!r} (viewer, analyst or admin), "
+                f"the token has no usable {s.oidc_role_claim!r} (viewer, analyst, admin, service), "
                 f"{s.oidc_tenant_claim!r} or `sub`: an administrator of the login must grant them"
             )
-        return Caller(user=user, tenant=tenant, role=max(roles))
+        service = Role.SERVICE in roles
+        return Caller(user=user, tenant=tenant, role=max(roles), service=service)
 
     def _by_signature(self, connection: HTTPConnection) -> Caller:
         query = connection.query_params
@@ -167,9 +179,13 @@ def services(request: Request) -> Services:
     return found
 
 
-def viewer(request: Request, given: Annotated[Services, Depends(services)]) -> Caller:
-    """Anybody who is known; by a signed URL too."""
-    return given.caller(request)
+def viewer(
+    request: Request,
+    given: Annotated[Services, Depends(services)],
+    _: Annotated[object, Security(_IN_THE_DOCUMENT)],
+) -> Caller:
+    """Anybody who may look; by a signed URL too. Raises Forbidden."""
+    return _at_least(given.caller(request), Role.VIEWER)
 
 
 def reader(caller: Annotated[Caller, Depends(viewer)]) -> Caller:

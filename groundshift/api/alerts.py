@@ -5,10 +5,12 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Annotated, Any, Final, Literal
 
+import shapely
 from fastapi import APIRouter, Depends, Query, Request, Response
 from pydantic import AwareDatetime
+from shapely.geometry.base import BaseGeometry
 
-from groundshift.api.access import Given, Reader
+from groundshift.api.access import Caller, Given, Reader
 from groundshift.api.answers import (
     GEOJSON,
     cursor_of,
@@ -19,7 +21,7 @@ from groundshift.api.answers import (
 )
 from groundshift.api.boxes import read_bbox
 from groundshift.api.features import alert_feature, evidence
-from groundshift.ledger import alert_views
+from groundshift.ledger import alert_views, areas
 from groundshift.ledger.alert_views import AlertFilter, AlertView
 
 router: Final = APIRouter(prefix="/api/alerts", tags=["alerts"])
@@ -34,6 +36,8 @@ Box = Annotated[str, Query(max_length=200, description="west,south,east,north; d
 
 
 def wanted(
+    given: Given,
+    caller: Reader,
     state: Annotated[list[State] | None, Query(description="Repeatable; default: all")] = None,
     from_class: Word | None = None,
     to_class: Word | None = None,
@@ -44,8 +48,11 @@ def wanted(
     bbox: Box | None = None,
     reviewed: Annotated[bool | None, Query(description="Whether any review stands")] = None,
     site_id: Word | None = None,
+    area_id: Annotated[
+        Word | None, Query(description="Inside a saved area, or touching it")
+    ] = None,
 ) -> AlertFilter:
-    """The filter that the query describes. Raises BadRequest."""
+    """The filter that the query describes. Raises BadRequest, NotFound."""
     return AlertFilter(
         states=tuple(state or ()),
         from_class=from_class,
@@ -57,7 +64,13 @@ def wanted(
         bbox=None if bbox is None else read_bbox(bbox),
         reviewed=reviewed,
         site_id=site_id,
+        area=None if area_id is None else _area(given, caller, area_id),
     )
+
+
+def _area(given: Given, caller: Caller, area_id: str) -> BaseGeometry:
+    with given.ledger.read() as connection:
+        return shapely.from_geojson(areas.get(connection, caller.tenant, area_id).geometry)
 
 
 @router.get("", summary="Alerts as a GeoJSON FeatureCollection, last seen first")

@@ -131,7 +131,8 @@ def answer_problems(app: FastAPI) -> None:
     app.add_exception_handler(Exception, _unforeseen)
 
 
-async def _ours(request: Request, error: Exception) -> Response:
+def refusal(request: Request, error: GroundshiftError) -> Response:
+    """An error of ours as a problem+json answer; the platform's own faults are logged."""
     status = http_status(error)
     if status >= HTTPStatus.INTERNAL_SERVER_ERROR:
         log.warning("%s %s: %s", request.method, request.url.path, error)
@@ -139,6 +140,11 @@ async def _ours(request: Request, error: Exception) -> Response:
     if isinstance(error, Unauthenticated) and request.headers.get("authorization"):
         answer.headers["WWW-Authenticate"] = 'Bearer realm="groundshift", error="invalid_token"'
     return answer
+
+
+async def _ours(request: Request, error: Exception) -> Response:
+    assert isinstance(error, GroundshiftError)
+    return refusal(request, error)
 
 
 async def _invalid(_: Request, error: Exception) -> Response:

@@ -8,7 +8,7 @@ from typing import Any, Final
 
 from pyproj import Transformer
 
-from geodata_etl.grid import PIXEL_M, Extent
+from geodata_etl.grid import PIXEL_M, Extent, Tile
 from groundshift.errors import BadRequest
 from groundshift.ledger.alert_views import Bbox
 
@@ -43,3 +43,17 @@ def footprint(epsg: int, extent: Extent) -> dict[str, Any]:
     to_degrees = Transformer.from_crs(epsg, 4326, always_xy=True)
     ring = [[round(value, _DEGREES) for value in to_degrees.transform(*xy)] for xy in corners]
     return {"type": "Polygon", "coordinates": [ring]}
+
+
+@lru_cache(maxsize=4096)
+def tile_box(name: str) -> Bbox:
+    """The bounds of the core of a tile ``EPSG/row_col``, degrees."""
+    epsg, tile = name.split("/")
+    row, col = map(int, tile.split("_"))
+    lons, lats = zip(*footprint(int(epsg), Tile(row, col).core)["coordinates"][0], strict=True)
+    return min(lons), min(lats), max(lons), max(lats)
+
+
+def overlap(one: Bbox, other: Bbox) -> bool:
+    """Whether two boxes that do not cross the antimeridian share ground."""
+    return one[0] < other[2] and other[0] < one[2] and one[1] < other[3] and other[1] < one[3]

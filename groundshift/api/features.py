@@ -69,7 +69,8 @@ def review_record(review: Review) -> dict[str, Any]:
         "alert_version": review.alert_version,
         "number": review.number,
         "verdict": review.verdict,
-        "geometry": orjson.Fragment(review.geometry) if review.geometry else None,
+        "geometry": _fragment(review.geometry),
+        "ignore": _fragment(review.ignored),
         "from_class": review.from_class,
         "to_class": review.to_class,
         "comment": review.comment,
@@ -78,6 +79,10 @@ def review_record(review: Review) -> dict[str, Any]:
         "run_id": review.run_id,
         "models": review.model_set,
     }
+
+
+def _fragment(geometry: str | None) -> orjson.Fragment | None:
+    return orjson.Fragment(geometry) if geometry else None
 
 
 def _verdict(review: Review) -> dict[str, Any]:

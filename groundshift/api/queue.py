@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Annotated, Any, Final
@@ -13,13 +13,19 @@ from sqlalchemy import Connection, Row
 from groundshift.api import ranking
 from groundshift.api.access import Analyst, Caller, Given, Reader
 from groundshift.api.answers import json_answer
-from groundshift.ledger import alert_views, locks
+from groundshift.api.boxes import overlap, tile_box
+from groundshift.labels import tiles_touched, to_utm
+from groundshift.ledger import Tx, alert_views, locks, scenes
+from groundshift.ledger.alert_views import Bbox
 from groundshift.ledger.locks import Lock
 from groundshift.ledger.reviews import Review
 
 router: Final = APIRouter(prefix="/api/queue", tags=["reviews"])
 
 Site = Annotated[str | None, Query(max_length=200)]
+Labelling = Annotated[
+    bool, Query(description="To draw labels: nobody else may have the same tiles in hand")
+]
 
 
 @dataclass(frozen=True)
@@ -40,7 +46,7 @@ class Waiting:
             "state": self.row.state,
             "from_class": self.row.from_class,
             "to_class": self.row.to_class,
-            "bbox": [self.row.west, self.row.south, self.row.east, self.row.north],
+            "bbox": list(_bounds(self.row)),
             "locked_by": self.lock.owner if self.lock else None,
             "locked_until": self.lock.until if self.lock else None,
         }
@@ -52,46 +58,58 @@ def list_queue(
     given: Given,
     caller: Reader,
     site_id: Site = None,
+    labelling: Labelling = False,
     limit: Annotated[int, Query(ge=1, le=1000)] = 100,
 ) -> Response:
     """Without what the caller has reviewed, what is settled and what others have in hand."""
     with given.ledger.read() as connection:
-        found = _ranked(connection, given, caller, site_id)
+        found = _ranked(connection, given, caller, site_id, labelling=labelling)
     body = {"queue": [one.record() for one in found[:limit]], "numberMatched": len(found)}
     return json_answer(request, body)
 
 
+@router.get("/held", summary="What others have in hand now")
+def list_held(request: Request, given: Given, caller: Reader) -> Response:
+    """`boxes`: bounds of the tiles that the alert touches, EPSG:4326; who is `labelling` has them
+    to themselves.
+    """
+    with given.ledger.read() as connection:
+        held = locks.of_tenant(connection, caller.tenant, now=given.ledger.clock.now())
+    others = sorted(
+        (lock for lock in held.values() if lock.owner != caller.user), key=lambda one: one.alert_id
+    )
+    return json_answer(request, {"held": [_lock_record(one) for one in others]})
+
+
 @router.post("/next", summary="Take the first free alert of the queue in hand")
-def take_next(request: Request, given: Given, caller: Analyst, site_id: Site = None) -> Response:
+def take_next(
+    request: Request,
+    given: Given,
+    caller: Analyst,
+    site_id: Site = None,
+    labelling: Labelling = False,
+) -> Response:
     """200 with it, locked for the caller; 204 where nothing waits.
 
     What the caller has in hand already comes first, so that a reload loses nothing.
     """
     with given.ledger.transaction() as tx:
-        found = _ranked(tx.connection, given, caller, site_id)
+        found = _ranked(tx.connection, given, caller, site_id, labelling=labelling)
         found.sort(key=lambda one: one.lock is None)
         if not found:
             return Response(status_code=HTTPStatus.NO_CONTENT)
-        lock = locks.take(
-            tx,
-            found[0].row.id,
-            tenant=caller.tenant,
-            owner=caller.user,
-            seconds=given.settings.lock_s,
-        )
+        lock = _take(tx, given, caller, found[0].row.id, labelling=labelling)
     return json_answer(request, Waiting(found[0].row, found[0].said, lock).record())
 
 
 @router.post("/{alert_id}/lock", summary="Take an alert in hand, or keep it longer")
-def take_lock(request: Request, given: Given, caller: Analyst, alert_id: str) -> Response:
-    """200 with the end of the lock; 409 where another analyst has it."""
+def take_lock(
+    request: Request, given: Given, caller: Analyst, alert_id: str, labelling: Labelling = False
+) -> Response:
+    """200 with the end of the lock; 409 where another analyst has the alert or its tile."""
     with given.ledger.transaction() as tx:
-        alert_views.one(tx.connection, caller.tenant, alert_id, now=tx.now)
-        lock = locks.take(
-            tx, alert_id, tenant=caller.tenant, owner=caller.user, seconds=given.settings.lock_s
-        )
-    body = {"alert_id": lock.alert_id, "locked_by": lock.owner, "locked_until": lock.until}
-    return json_answer(request, body)
+        lock = _take(tx, given, caller, alert_id, labelling=labelling)
+    return json_answer(request, _lock_record(lock))
 
 
 @router.delete("/{alert_id}/lock", status_code=HTTPStatus.NO_CONTENT, summary="Give an alert back")
@@ -103,22 +121,57 @@ def release_lock(given: Given, caller: Analyst, alert_id: str) -> Response:
     return Response(status_code=HTTPStatus.NO_CONTENT)
 
 
+def _take(tx: Tx, given: Given, caller: Caller, alert_id: str, *, labelling: bool) -> Lock:
+    """Raises NotFound, Conflict."""
+    row = alert_views.one(tx.connection, caller.tenant, alert_id, now=tx.now).row
+    epsg = scenes.site(tx.connection, row.site_id).epsg
+    touched = tiles_touched([to_utm(row.geometry, epsg=epsg)])
+    return locks.take(
+        tx,
+        alert_id,
+        tenant=caller.tenant,
+        owner=caller.user,
+        seconds=given.settings.lock_s,
+        tiles=[f"{epsg}/{tile}" for tile in touched],
+        labelling=labelling,
+    )
+
+
+def _lock_record(lock: Lock) -> dict[str, Any]:
+    return {
+        "alert_id": lock.alert_id,
+        "locked_by": lock.owner,
+        "locked_until": lock.until,
+        "labelling": lock.labelling,
+        "boxes": [tile_box(name) for name in lock.tiles],
+    }
+
+
 def _ranked(
-    connection: Connection, given: Given, caller: Caller, site_id: str | None
+    connection: Connection, given: Given, caller: Caller, site_id: str | None, *, labelling: bool
 ) -> list[Waiting]:
     """What waits for the caller, the highest score first."""
     rows = alert_views.open_rows(connection, caller.tenant, site_id=site_id)
     said = alert_views.latest_reviews(connection, (row.id for row in rows))
     held = locks.of_tenant(connection, caller.tenant, now=given.ledger.clock.now())
     every = (Waiting(row, tuple(said.get(row.id, ())), held.get(row.id)) for row in rows)
-    return sorted(_free(every, caller.user), key=_order)
+    others = [lock for lock in held.values() if lock.owner != caller.user]
+    closed = [tile_box(n) for one in others if labelling or one.labelling for n in one.tiles]
+    return sorted(_free(every, caller.user, closed), key=_order)
 
 
-def _free(every: Iterable[Waiting], user: str) -> Iterable[Waiting]:
+def _free(every: Iterable[Waiting], user: str, closed: Sequence[Bbox]) -> Iterable[Waiting]:
+    """What nobody else has in hand, outside the tiles that are closed."""
     for one in every:
         mine = one.lock is None or one.lock.owner == user
         if mine and ranking.waiting(one.said, user=user):
-            yield one
+            bounds = _bounds(one.row)
+            if not any(overlap(bounds, box) for box in closed):
+                yield one
+
+
+def _bounds(row: Row[Any]) -> Bbox:
+    return row.west, row.south, row.east, row.north
 
 
 def _order(one: Waiting) -> tuple[float, str]:

@@ -1,12 +1,13 @@
-"""/api/stats and /api/labels: the counts behind the data dashboard."""
+"""/api/stats: the counts behind the data dashboard."""
 
 from __future__ import annotations
 
+import hashlib
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from typing import Annotated, Any, Final
+from typing import Any, Final
 
-from fastapi import APIRouter, Query, Request, Response
+from fastapi import APIRouter, Request, Response
 
 from groundshift.api.access import Given, Reader
 from groundshift.api.answers import json_answer
@@ -22,37 +23,30 @@ def read_stats(request: Request, given: Given, caller: Reader) -> Response:
     with given.ledger.read() as connection:
         known = labels.of_tenant(connection, caller.tenant, current=True)
         body = {
-            "scenes_by_month": catalogue.scenes_by_month(connection, caller.tenant),
+            "scenes_by_month": catalogue.outcomes_over_time(connection, caller.tenant),
             "tiles": catalogue.tiles_covered(connection, caller.tenant),
             "runs": catalogue.run_durations(connection, caller.tenant),
             "alerts": catalogue.alert_counts(connection, caller.tenant),
             "verdicts": catalogue.verdict_counts(connection, caller.tenant),
             "labels": label_balance(known),
+            "dataset": dataset(labels.of_tenant(connection, caller.tenant)),
             "model_sets": catalogue.model_sets(connection, caller.tenant),
             "counts": _COUNTS,
         }
     return json_answer(request, body)
 
 
-@router.get("/labels", summary="Verified tiles, oldest first")
-def list_labels(
-    request: Request,
-    given: Given,
-    caller: Reader,
-    current: Annotated[bool | None, Query(description="Only the newest of each tile")] = None,
-) -> Response:
-    """Each version follows from its content: pixels, masks and reviews."""
-    with given.ledger.read() as connection:
-        known = labels.of_tenant(connection, caller.tenant, current=current)
-    return json_answer(request, {"labels": [vars(label) for label in known]})
-
-
-@router.get("/labels/{version}", summary="One verified tile")
-def get_label(request: Request, given: Given, caller: Reader, version: str) -> Response:
-    """What it holds, and the reviews it follows from."""
-    with given.ledger.read() as connection:
-        label = labels.get(connection, caller.tenant, version)
-    return json_answer(request, vars(label))
+def dataset(every: Sequence[Label]) -> dict[str, Any]:
+    """What training would get now: its version follows from those of its tiles."""
+    standing = sorted(label.version for label in every if label.current)
+    licences = Counter(label.licence for label in every if label.current)
+    return {
+        "version": hashlib.sha256("\n".join(standing).encode()).hexdigest() if standing else None,
+        "tiles": len(standing),
+        "versions": len(every),
+        "licences": dict(sorted(licences.items())),
+        "newest": max((label.created for label in every if label.created), default=None),
+    }
 
 
 def label_balance(known: Sequence[Label]) -> dict[str, Any]:
@@ -66,12 +60,15 @@ def label_balance(known: Sequence[Label]) -> dict[str, Any]:
 
 
 _COUNTS: Final[Mapping[str, str]] = {
-    "scenes_by_month": "scenes by month of acquisition, outcome and reason",
+    "scenes_by_month": "scenes by month of acquisition, outcome and reason; what was refused or "
+    "failed before it became a scene, by month of arrival",
     "tiles": "scenes whose raster reaches the tile, and the mean share of valid pixels of those "
     "whole scenes",
     "runs": "seconds from plan to products of each finished run, the latest 500",
     "alerts": "alerts by state and classes, and their area",
     "verdicts": "reviews by verdict, reviewer and digests of the models that raised the alert",
     "labels": "pixels of 100 m2 in current verified tiles",
-    "model_sets": "runs by the digests of their three models, and reviews of their alerts",
+    "dataset": "current verified tiles, all their versions, and the tiles' licences",
+    "model_sets": "runs by the digests of their three models, and reviews of their alerts; "
+    "`traffic` is the share of the latest 100 runs",
 }

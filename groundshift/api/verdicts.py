@@ -24,6 +24,8 @@ router: Final = APIRouter(prefix="/api/reviews", tags=["reviews"])
 
 Cover = Literal["water", "tree", "low_vegetation", "bare", "built", "burnt"]
 _MAX_COMMENT: Final = 2000
+_BEYOND: Final = 0.1
+"""Degrees, about 10 km: how far beyond its site a drawn polygon may reach."""
 
 
 class NewReview(BaseModel):
@@ -37,6 +39,8 @@ class NewReview(BaseModel):
     verdict: Literal["accept", "reject", "redraw", "unsure"]
     geometry: dict[str, Any] | None = None
     """Polygon or MultiPolygon, EPSG:4326: with `redraw`, and only then."""
+    ignore: dict[str, Any] | None = None
+    """Polygon or MultiPolygon, EPSG:4326: ground that you do not vouch for; not with `unsure`."""
     from_class: Cover | None = None
     """Where it differs from the alert's."""
     to_class: Cover | None = None
@@ -45,14 +49,11 @@ class NewReview(BaseModel):
 
 @router.post("", status_code=HTTPStatus.CREATED, summary="Review an alert")
 def add_review(request: Request, given: Given, caller: Analyst, said: NewReview) -> Response:
-    """201 with the review; 200 where the same verdict of the caller stands already."""
-    outline = _outline(said)
+    """201 with the review; 200 where the same verdict of the caller stands already; 409 where
+    another analyst has the alert in hand.
+    """
     with given.ledger.transaction() as tx:
-        view = alert_views.one(tx.connection, caller.tenant, said.alert_id, now=tx.now)
-        _check_version(view, said)
-        _check_place(tx, view, outline)
-        review, new = _store(tx, view, said, outline, caller)
-        locks.release(tx, said.alert_id, owner=caller.user)
+        review, new = keep(tx, caller, said)
     status = HTTPStatus.CREATED if new else HTTPStatus.OK
     return json_answer(request, review_record(review), status=status)
 
@@ -80,6 +81,22 @@ def list_reviews(
     return json_answer(request, body)
 
 
+def keep(tx: Tx, caller: Caller, said: NewReview) -> tuple[Review, bool]:
+    """Store what a caller says of an alert, and tell; (the review, whether it is new).
+
+    Raises BadRequest, Conflict, NotFound.
+    """
+    outline, ignored = _outline(said), _ignored(said)
+    view = alert_views.one(tx.connection, caller.tenant, said.alert_id, now=tx.now)
+    _check_version(view, said)
+    locks.check_free(tx, said.alert_id, owner=caller.user)
+    for drawn in (outline, ignored):
+        _check_place(tx, view, drawn)
+    review, new = _store(tx, view, said, (outline, ignored), caller)
+    locks.release(tx, said.alert_id, owner=caller.user)
+    return review, new
+
+
 def _next(request: Request, found: list[Review], limit: int) -> list[dict[str, str]]:
     if len(found) < limit:
         return []
@@ -96,6 +113,18 @@ def _outline(said: NewReview) -> str | None:
     return None if said.geometry is None else polygon(said.geometry)
 
 
+def _ignored(said: NewReview) -> str | None:
+    """The ignored ground as GeoJSON text. Raises BadRequest."""
+    if said.ignore is None:
+        return None
+    if said.verdict == "unsure":
+        raise BadRequest(
+            "verdict 'unsure' with ignored ground: who is unsure vouches for nothing, so there is "
+            "nothing to leave out; send `ignore` with accept, reject or redraw"
+        )
+    return polygon(said.ignore)
+
+
 def _check_version(view: AlertView, said: NewReview) -> None:
     """Raises Conflict where the alert moved on."""
     if view.row.version != said.alert_version:
@@ -106,18 +135,25 @@ def _check_version(view: AlertView, said: NewReview) -> None:
 
 
 def _check_place(tx: Tx, view: AlertView, outline: str | None) -> None:
-    """Raises BadRequest for a polygon beside the alert's site."""
+    """Raises BadRequest for a polygon beside the alert's site, or far beyond it."""
     if outline is None:
         return
     site = shapely.from_geojson(scenes.site(tx.connection, view.row.site_id).geometry)
-    if not shapely.from_geojson(outline).intersects(site):
+    drawn, (west, south, east, north) = shapely.from_geojson(outline), site.bounds
+    near = shapely.box(west - _BEYOND, south - _BEYOND, east + _BEYOND, north + _BEYOND)
+    if not (drawn.intersects(site) and shapely.box(*drawn.bounds).within(near)):
         raise BadRequest(
-            "the redrawn polygon lies beside the alert's site: write longitude before latitude"
+            "a drawn polygon lies beside the alert's site, or far beyond it: write longitude "
+            "before latitude"
         )
 
 
 def _store(
-    tx: Tx, view: AlertView, said: NewReview, outline: str | None, caller: Caller
+    tx: Tx,
+    view: AlertView,
+    said: NewReview,
+    drawn: tuple[str | None, str | None],
+    caller: Caller,
 ) -> tuple[Review, bool]:
     verdict = Verdict(
         alert_id=said.alert_id,
@@ -125,7 +161,8 @@ def _store(
         verdict=said.verdict,
         from_class=said.from_class or view.row.from_class,
         to_class=said.to_class or view.row.to_class,
-        geometry=outline,
+        geometry=drawn[0],
+        ignored=drawn[1],
         comment=said.comment,
     )
     review, new = reviews.add(

@@ -7,22 +7,31 @@ from typing import Any, Final
 
 import httpx
 
-from groundshift.errors import GroundshiftError, Unavailable
+from groundshift.errors import Forbidden, GroundshiftError, Unauthenticated, Unavailable
 
 _TIMEOUT: Final = httpx.Timeout(30.0, connect=3.0)
 _MOST_PAGES: Final = 100
 
 
-class Api:
-    """Reads of the API at `base`."""
+_REFUSALS: Final[Mapping[int, type[GroundshiftError]]] = {401: Unauthenticated, 403: Forbidden}
 
-    def __init__(self, base: str, *, transport: httpx.BaseTransport | None = None) -> None:
+
+class Api:
+    """Reads of the API at `base`, with the rights of a `token` where there is a login."""
+
+    def __init__(
+        self, base: str, *, token: str | None = None, transport: httpx.BaseTransport | None = None
+    ) -> None:
+        headers = {} if token is None else {"authorization": f"Bearer {token}"}
         self._client = httpx.Client(
-            base_url=base, timeout=_TIMEOUT, trust_env=False, transport=transport
+            base_url=base, headers=headers, timeout=_TIMEOUT, trust_env=False, transport=transport
         )
 
     def get(self, path: str, **query: Any) -> Mapping[str, Any]:
-        """One JSON document. Raises Unavailable where nobody answers, else GroundshiftError."""
+        """One JSON document.
+
+        Raises Unavailable where nobody answers, Unauthenticated, Forbidden, else GroundshiftError.
+        """
         asked = {name: value for name, value in query.items() if value is not None}
         try:
             answer = self._client.get(path, params=asked)
@@ -32,7 +41,7 @@ class Api:
                 "with `groundshift up`, or name another with `groundshift dashboard --api URL`"
             ) from error
         if answer.is_error:
-            raise GroundshiftError(_why(answer))
+            raise _REFUSALS.get(answer.status_code, GroundshiftError)(_why(answer))
         found: Mapping[str, Any] = answer.json()
         return found
 

@@ -16,7 +16,11 @@ from geodata_etl.grid import PIXEL_M, Tile
 Rows = Sequence[Mapping[str, Any]]
 
 OUTCOMES: Final = ("done", "ready", "skipped", "failed")
+POINTS: Final = ("mean", "p2", "p25", "p50", "p75", "p98")
+"""Of a band's reflectance: mean and percentiles."""
 _HECTARE_M2: Final = 10_000
+_SHORT: Final = 12
+"""Digits of a version or run that a table shows."""
 
 
 def scenes_by_month(rows: Rows) -> pd.DataFrame:
@@ -34,6 +38,60 @@ def outcomes(rows: Rows) -> dict[str, int]:
     for row in rows:
         counts[row["outcome"]] += row["scenes"]
     return dict(counts)
+
+
+def reasons(rows: Rows) -> pd.DataFrame:
+    """Outcome, reason and number of what was not compared and says why."""
+    frame = pd.DataFrame(rows, columns=["outcome", "reason", "scenes"]).dropna(subset=["reason"])
+    summed: pd.DataFrame = frame.groupby(["outcome", "reason"], as_index=False).sum()
+    return summed.assign(reason=summed["reason"].map(words))
+
+
+def bands(scenes: Rows) -> pd.DataFrame:
+    """Date, scene, band and `POINTS` of its reflectance."""
+    rows = [
+        {"acquired": scene["acquired"], "scene": scene["stac_id"], "band": band, **points}
+        for scene in scenes
+        for band, points in scene["bands"].items()
+        if points
+    ]
+    frame = pd.DataFrame(rows, columns=["acquired", "scene", "band", *POINTS])
+    return frame.assign(acquired=pd.to_datetime(frame["acquired"]))
+
+
+def observations(tiles: Rows) -> pd.DataFrame:
+    """Tile, scenes that reach it, how many show it, how many runs saw it on both dates."""
+    return pd.DataFrame(
+        {
+            "tile": [row["tile"] for row in tiles],
+            "scenes": [row["scenes"] for row in tiles],
+            "valid": [row["valid"] for row in tiles],
+            "mean valid": [row["mean_valid_fraction"] for row in tiles],
+            "compared": [row["compared"] for row in tiles],
+            "observed": [row["observed"] for row in tiles],
+            "mean observed": [row["mean_observed_fraction"] for row in tiles],
+        }
+    )
+
+
+def versions(labels: Rows) -> pd.DataFrame:
+    """Every version of every verified tile, newest first, with what it follows from."""
+    rows = [
+        {
+            "made": _minute(label["created"]),
+            "site": label["site_id"],
+            "tile": label["tile"],
+            "version": label["version"][:_SHORT],
+            "stands": label["current"],
+            **{f"{kind} px": label["counts"][kind] for kind in ("changed", "unchanged", "ignored")},
+            "reviews": len(label["reviews"]),
+            "last by": label["actor"],
+            "run": label["run_id"][:_SHORT],
+            "licence": label["licence"],
+        }
+        for label in reversed(labels)
+    ]
+    return pd.DataFrame(rows)
 
 
 def clouds(scenes: Rows) -> pd.DataFrame:
@@ -80,6 +138,7 @@ def _model_set(row: Mapping[str, Any]) -> dict[str, Any]:
     return {
         **digests,
         "runs": row["runs"],
+        "traffic": f"{row['traffic']:.0%}",
         "current runs": row["current_runs"],
         "verdicts": sum(said.values()),
         "accepted": f"{real / decided:.0%} of {decided}" if decided else "no verdict yet",
@@ -97,11 +156,13 @@ def label_balance(labels: Mapping[str, Any]) -> pd.DataFrame:
 
 
 def tile_polygons(rows: Rows) -> dict[str, Any]:
-    """The tiles as GeoJSON, EPSG:4326, with how many scenes reach each."""
+    """The tiles as GeoJSON, EPSG:4326, with how many scenes reach, show and compare each."""
     return _collection(
         {
             "type": "Feature",
-            "properties": {"scenes": row["scenes"], "valid": row["mean_valid_fraction"]},
+            "properties": {
+                name: row[name] for name in ("tile", "scenes", "valid", "compared", "observed")
+            },
             "geometry": _tile(row["tile"], row["epsg"]),
         }
         for row in rows
@@ -150,3 +211,7 @@ def _collection(features: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
 
 def _day(time: str | None) -> str:
     return time[:10] if time else "unknown"
+
+
+def _minute(time: str | None) -> str:
+    return time[:16].replace("T", " ") if time else "unknown"

@@ -1,7 +1,7 @@
 """The API under the dashboard's own origin, so that a browser needs one address only.
 
-Whoever reaches the dashboard reaches the API through it. Without a login that is the one local
-user, so it answers this machine only.
+Whoever logged in reaches the API through it with the token of their login, which the API verifies.
+Without a login there is the one local user, so it answers this machine only.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from starlette.background import BackgroundTask
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response, StreamingResponse
 
+from groundshift.dashboard.login import Login
 from groundshift.loopback import from_this_machine
 
 _ASKED: Final = ("accept", "accept-encoding", "content-type", "if-none-match")
@@ -34,18 +35,26 @@ _PROBLEM: Final = "application/problem+json"
 class Proxy:
     """Hands requests on to the API at `base`."""
 
-    def __init__(self, base: str, *, transport: httpx.AsyncBaseTransport | None = None) -> None:
+    def __init__(
+        self,
+        base: str,
+        *,
+        login: Login | None = None,
+        transport: httpx.AsyncBaseTransport | None = None,
+    ) -> None:
+        self._login = login
         self._client = httpx.AsyncClient(
             base_url=base, timeout=_TIMEOUT, trust_env=False, transport=transport
         )
 
     async def forward(self, request: Request) -> Response:
         """One request, answered by the API; the answer is streamed."""
-        if not from_this_machine(request):
-            return _problem(
-                HTTPStatus.FORBIDDEN,
-                "this dashboard has no login, so it answers its own machine only, as localhost",
-            )
+        token = self._login.token_of(request.cookies) if self._login else None
+        if (refusal := _refusal(request, self._login, token)) is not None:
+            return refusal
+        headers = {k: v for k, v in request.headers.items() if k in _ASKED}
+        if token is not None:
+            headers["authorization"] = f"Bearer {token}"
         try:
             body = await _body(request)
         except ClientDisconnect:
@@ -57,7 +66,7 @@ class Proxy:
         onward = self._client.build_request(
             request.method,
             httpx.URL(path=request.url.path, query=request.url.query.encode()),
-            headers={k: v for k, v in request.headers.items() if k in _ASKED},
+            headers=headers,
             content=body,
         )
         try:
@@ -68,16 +77,37 @@ class Proxy:
                 f"the API at {self._client.base_url} does not answer ({error}): "
                 "start the platform with `groundshift up`, or name another with --api",
             )
+        told = {k: v for k, v in answer.headers.items() if k in _ANSWERED}
+        if token is not None:
+            told["vary"] = "Cookie"  # the next person at this browser is told their own
         return StreamingResponse(
             answer.aiter_raw(),
             status_code=answer.status_code,
-            headers={k: v for k, v in answer.headers.items() if k in _ANSWERED},
+            headers=told,
             background=BackgroundTask(answer.aclose),
         )
 
     async def close(self) -> None:
         """Close the connections to the API."""
         await self._client.aclose()
+
+
+def _refusal(request: Request, login: Login | None, token: str | None) -> Response | None:
+    """Who has nothing to ask here; pages of other sites too, since a browser sends our cookie."""
+    if login is None:
+        if from_this_machine(request):
+            return None
+        return _problem(
+            HTTPStatus.FORBIDDEN,
+            "this dashboard has no login, so it answers its own machine only, as localhost",
+        )
+    if request.headers.get("origin", login.origin) != login.origin:
+        return _problem(
+            HTTPStatus.FORBIDDEN, f"this dashboard answers its own pages only: open {login.url}"
+        )
+    if token is None:
+        return _problem(HTTPStatus.UNAUTHORIZED, "you are not logged in: load the page again")
+    return None
 
 
 async def _body(request: Request) -> bytes | None:

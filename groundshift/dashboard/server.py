@@ -8,14 +8,18 @@ from contextlib import asynccontextmanager
 from functools import cache
 from os import PathLike, stat_result
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
+from starlette.middleware import Middleware
 from starlette.responses import Response
 from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
 from starlette.types import Scope
+from streamlit import config
 from streamlit.starlette import App
 
+from groundshift.dashboard.boot import Boot
+from groundshift.dashboard.login import Login
 from groundshift.dashboard.proxy import Proxy
 
 STATIC: Final = Path(__file__).with_name("static")
@@ -23,24 +27,36 @@ _SCRIPT: Final = Path(__file__).with_name("app.py")
 _FOREVER: Final = "public, max-age=31536000, immutable"
 
 
-def create_app(api_url: str) -> App:
-    """The dashboard of the API at `api_url`; one per process (Streamlit's own limit)."""
-    proxy = Proxy(api_url)
+def create_app(api_url: str, login: Login | None = None) -> App:
+    """The dashboard of the API at `api_url`; one per process (Streamlit's own limit).
+
+    Without a `login` there is the one local user, and requests of this machine only are answered.
+    """
+    proxy = Proxy(api_url, login=login)
 
     @asynccontextmanager
     async def lifespan(_: App) -> AsyncIterator[None]:
         yield
         await proxy.close()
 
-    return App(
+    secrets: dict[str, Any] = {"api_url": api_url}
+    middleware = [Middleware(Boot, assets=assets_path())]
+    if login is not None:
+        secrets["auth"] = login.secrets()
+        middleware += login.middleware()
+    app = App(
         _SCRIPT,
-        secrets={"api_url": api_url},
+        secrets=secrets,
         lifespan=lifespan,
+        middleware=middleware,
         routes=[
-            Route("/api/{path:path}", proxy.forward, methods=["GET", "POST", "DELETE"]),
+            Route("/api/{path:path}", proxy.forward, methods=["GET", "POST", "PATCH", "DELETE"]),
             Mount(assets_path(), _Immutable(directory=STATIC)),
         ],
     )
+    if login is not None:  # the way to the login has a cookie too; not before the App is made,
+        config.set_option("server.cookieSecret", login.cookie_key)  # which finds our config.toml
+    return app
 
 
 @cache

@@ -6,9 +6,13 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from functools import partial
 from operator import eq, ge, le
 from typing import Any
 
+import numpy as np
+import shapely
+from shapely.geometry.base import BaseGeometry
 from sqlalchemy import Connection, Row, Select, and_, exists, func, or_, select
 from sqlalchemy.sql import ColumnElement
 
@@ -38,6 +42,8 @@ class AlertFilter:
     bbox: Bbox | None = None
     reviewed: bool | None = None
     site_id: str | None = None
+    area: BaseGeometry | None = None
+    """EPSG:4326: what touches it is wanted."""
 
 
 @dataclass(frozen=True)
@@ -73,12 +79,41 @@ def page(
 
     Not `outlined`: the rows have no geometry, which is most of what would be read.
     """
-    where = _where(tenant, wanted)
-    matched = connection.execute(select(func.count()).select_from(tables.alerts).where(*where))
-    query = _page(where, limit, after)
+    where, query_of = _where(tenant, wanted), partial(_page, limit=limit, after=after)
+    if wanted.area is None:
+        count = select(func.count()).select_from(tables.alerts).where(*where)
+        matched, query = int(connection.execute(count).scalar_one()), query_of(where)
+    else:
+        found = inside(connection, tenant, wanted.area, where)
+        ids = [id_ for id_ in connection.scalars(_ids(where, after)) if id_ in found][:limit]
+        matched, query = len(found), query_of([tables.alerts.c.id.in_(ids)])
     if not outlined:
         query = query.with_only_columns(*(c for c in tables.alerts.c if c.name != "geometry"))
-    return int(matched.scalar_one()), views(connection, query, now=now)
+    return matched, views(connection, query, now=now)
+
+
+def inside(
+    connection: Connection,
+    tenant: str,
+    area: BaseGeometry,
+    where: Sequence[ColumnElement[bool]] = (),
+) -> set[str]:
+    """The ids of a tenant's alerts that touch an area (EPSG:4326).
+
+    Bounds settle most of them; outlines are read of those on the area's edge alone.
+    """
+    c = tables.alerts.c
+    query = select(c.id, c.west, c.south, c.east, c.north)
+    rows = connection.execute(query.where(c.tenant == tenant, within(area.bounds), *where)).all()
+    ids = np.array([row.id for row in rows], object)
+    bounds = np.array([row[1:] for row in rows], np.float64).reshape(-1, 4)
+    boxes = shapely.box(*bounds.T)
+    shapely.prepare(area)
+    whole = shapely.contains(area, boxes)
+    edge = ids[shapely.intersects(area, boxes) & ~whole]
+    shapes = outlines(connection, edge)
+    touching = {i for i in edge if area.intersects(shapely.from_geojson(shapes[i]))}
+    return {*ids[whole], *touching}
 
 
 def one(connection: Connection, tenant: str, alert_id: str, *, now: datetime) -> AlertView:
@@ -106,7 +141,7 @@ def offset_page(
 def open_rows(connection: Connection, tenant: str, *, site_id: str | None = None) -> list[Row[Any]]:
     """What the review queue ranks: a tenant's alerts that were not withdrawn, without outlines."""
     c = tables.alerts.c
-    kind = ("id", "version", "state", "from_class", "to_class")
+    kind = ("id", "version", "site_id", "state", "from_class", "to_class")
     size = ("area_m2", "probability", "supports", "west", "south", "east", "north")
     query = select(*(c[name] for name in (*kind, *size)))
     where = [c.tenant == tenant, c.state != "withdrawn"]
@@ -212,15 +247,22 @@ def _ends(ids: Sequence[str]) -> set[str]:
 
 
 def _page(
-    where: Sequence[ColumnElement[bool]], limit: int, after: tuple[datetime, str] | None
+    where: Sequence[ColumnElement[bool]], *, limit: int, after: tuple[datetime, str] | None
 ) -> Select[Any]:
+    return _ordered(select(tables.alerts).where(*where), after).limit(limit)
+
+
+def _ids(where: Sequence[ColumnElement[bool]], after: tuple[datetime, str] | None) -> Select[Any]:
+    return _ordered(select(tables.alerts.c.id).where(*where), after)
+
+
+def _ordered(query: Select[Any], after: tuple[datetime, str] | None) -> Select[Any]:
     table = tables.alerts
-    query = select(table).where(*where)
     if after is not None:
         seen, alert_id = after
         same = and_(table.c.last_seen == seen, table.c.id > alert_id)
         query = query.where(or_(table.c.last_seen < seen, same))
-    return query.order_by(table.c.last_seen.desc(), table.c.id).limit(limit)
+    return query.order_by(table.c.last_seen.desc(), table.c.id)
 
 
 def _where(tenant: str, wanted: AlertFilter) -> list[ColumnElement[bool]]:
@@ -239,14 +281,14 @@ def _where(tenant: str, wanted: AlertFilter) -> list[ColumnElement[bool]]:
     where += [c.id.in_(wanted.ids)] if wanted.ids else []
     where += [c.state.in_(wanted.states)] if wanted.states else []
     if wanted.bbox is not None:
-        where.append(_within(wanted.bbox))
+        where.append(within(wanted.bbox))
     if wanted.reviewed is not None:
         some = exists().where(tables.reviews.c.alert_id == c.id)
         where.append(some if wanted.reviewed else ~some)
     return where
 
 
-def _within(bbox: Bbox) -> ColumnElement[bool]:
+def within(bbox: Bbox) -> ColumnElement[bool]:
     """Bounds that overlap the box."""
     c = tables.alerts.c
     west, south, east, north = bbox

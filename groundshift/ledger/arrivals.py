@@ -7,6 +7,7 @@ from dataclasses import replace
 from types import MappingProxyType
 
 import orjson
+from sqlalchemy import select
 
 from groundshift.events import Event, SceneArrived
 from groundshift.ledger import tables
@@ -57,6 +58,13 @@ def announce(tx: Tx, event: Event) -> str:
     named = replace(event, data=MappingProxyType({**event.data, "arrival": _digest(event)}))
     tx.emit(named)
     return record_arrival(tx, named)
+
+
+def owner(tx: Tx, key: str) -> str | None:
+    """The tenant of an arrival; None where there is no such."""
+    table = tables.arrivals
+    found = tx.connection.execute(select(table.c.tenant).where(table.c.id == key)).scalar()
+    return None if found is None else str(found)
 
 
 def resolve(

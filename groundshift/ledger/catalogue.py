@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
-from typing import Any
+from typing import Any, Final
 
 from sqlalchemy import Connection, Row, and_, func, or_, select
 
@@ -16,6 +16,10 @@ from groundshift.ledger.scenes import Scene
 
 Place = tuple[datetime, str]
 """Where a page ended, in the order of (time, id)."""
+
+
+_LATEST: Final = 100
+"""Runs whose models say how traffic is shared now."""
 
 
 def scene_page(
@@ -91,6 +95,31 @@ def run_shares(connection: Connection, scene_ids: Sequence[str]) -> dict[str, Ma
     c = tables.runs.c
     query = select(c.scene_id, c.summary).where(c.current, c.scene_id.in_(scene_ids))
     return {row.scene_id: row.summary for row in connection.execute(query)}
+
+
+def current_runs(connection: Connection, scene_ids: Sequence[str]) -> dict[str, str]:
+    """The finished current run of each scene that compares it, by scene."""
+    c = tables.runs.c
+    query = select(c.scene_id, c.id).where(
+        c.current, c.state == "done", c.kind == "change", c.scene_id.in_(scene_ids)
+    )
+    return {row.scene_id: row.id for row in connection.execute(query)}
+
+
+def outcomes_over_time(connection: Connection, tenant: str) -> list[dict[str, Any]]:
+    """How many arrivals ended how, by month: of acquisition, or of arrival for what was refused."""
+    c = tables.arrivals.c
+    query = select(c.created, c.state, c.reason).where(
+        c.tenant == tenant, c.state.in_(("refused", "failed"))
+    )
+    counts = Counter(
+        (f"{r.created:%Y-%m}", r.state, r.reason or "") for r in connection.execute(query)
+    )
+    refused = [
+        {"month": month, "outcome": state, "reason": reason or None, "scenes": number}
+        for (month, state, reason), number in sorted(counts.items())
+    ]
+    return [*scenes_by_month(connection, tenant), *refused]
 
 
 def unread(connection: Connection, tenant: str) -> list[Row[Any]]:
@@ -213,14 +242,18 @@ def model_sets(connection: Connection, tenant: str) -> list[dict[str, Any]]:
     c = tables.runs.c
     query = select(c.model_set, c.current, c.created).where(c.tenant == tenant).order_by(c.created)
     found: dict[tuple[str, ...], dict[str, Any]] = {}
-    for row in connection.execute(query):
+    rows = connection.execute(query).all()
+    for i, row in enumerate(rows):
         digests = tuple(model["digest"] for model in row.model_set)
-        new = {"first_run": row.created, "runs": 0, "current_runs": 0, "reviews": Counter()}
+        new = {"first_run": row.created, "runs": 0, "current_runs": 0, "traffic": 0.0}
+        new["reviews"] = Counter()
         one = found.setdefault(digests, new)
         one["models"] = [{k: m[k] for k in ("name", "digest", "revision")} for m in row.model_set]
         one["last_run"] = row.created
         one["runs"] += 1
         one["current_runs"] += bool(row.current)
+        if i >= len(rows) - _LATEST:
+            one["traffic"] += 1 / min(len(rows), _LATEST)
     said = tables.reviews.c
     for verdict, models in connection.execute(
         select(said.verdict, said.model_set).where(said.tenant == tenant)

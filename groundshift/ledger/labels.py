@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -75,6 +75,28 @@ def of_tenant(connection: Connection, tenant: str, *, current: bool | None = Non
     where += [table.c.current == current] if current is not None else []
     query = select(table).where(*where).order_by(table.c.created, table.c.version)
     return [_label(row) for row in connection.execute(query)]
+
+
+def of_tiles(connection: Connection, tenant: str, run_id: str, tiles: Iterable[str]) -> list[Label]:
+    """Every version of some tiles of a run, oldest first."""
+    table = tables.labels
+    there = (table.c.tenant == tenant, table.c.run_id == run_id, table.c.tile.in_(list(tiles)))
+    query = select(table).where(*there).order_by(table.c.created, table.c.version)
+    return [_label(row) for row in connection.execute(query)]
+
+
+def before(connection: Connection, label: Label) -> Label | None:
+    """The version of the same tile that stood before a label; None for the first one."""
+    found = of_tiles(connection, label.tenant, label.run_id, [label.tile])
+    at = [one.version for one in found].index(label.version)
+    return found[at - 1] if at else None
+
+
+def standing(connection: Connection) -> dict[str, datetime]:
+    """When each current label of any tenant came, by version: what a training learns from."""
+    table = tables.labels
+    query = select(table.c.version, table.c.created).where(table.c.current)
+    return {row.version: row.created for row in connection.execute(query.order_by(table.c.version))}
 
 
 def get(connection: Connection, tenant: str, version: str) -> Label:

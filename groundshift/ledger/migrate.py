@@ -12,7 +12,7 @@ from groundshift.errors import Misconfigured
 if TYPE_CHECKING:
     from alembic.config import Config
 
-HEAD: Final = "0002"
+HEAD: Final = "0004"
 """The newest revision in `migrations/versions`; a test holds the two together."""
 _LOCK: Final = 0x6772_6F75
 """Key of PostgreSQL's advisory lock around a migration ("grou")."""

@@ -33,6 +33,8 @@ class Verdict:
     to_class: str
     geometry: str | None = None
     """GeoJSON, EPSG:4326, of a redraw."""
+    ignored: str | None = None
+    """GeoJSON, EPSG:4326: ground that the reviewer does not vouch for."""
     comment: str | None = None
 
 
@@ -49,6 +51,7 @@ class Review:
     site_id: str
     verdict: str
     geometry: str | None
+    ignored: str | None
     from_class: str
     to_class: str
     comment: str | None
@@ -89,6 +92,7 @@ def add(
         site_id=site_id,
         verdict=verdict.verdict,
         geometry=verdict.geometry,
+        ignored=verdict.ignored,
         from_class=verdict.from_class,
         to_class=verdict.to_class,
         comment=verdict.comment,
@@ -116,6 +120,15 @@ def of_run(connection: Connection, run_id: str) -> list[Review]:
     query = select(table).where(table.c.run_id == run_id)
     ordered = query.order_by(table.c.alert_id, table.c.number)
     latest = {(one.alert_id, one.reviewer): one for one in _read(connection, ordered)}
+    return sorted(latest.values(), key=lambda one: (one.alert_id, one.number))
+
+
+def standing(connection: Connection, tenant: str, *, site_id: str | None = None) -> list[Review]:
+    """The latest review of each reviewer of each alert of a tenant, by alert and number."""
+    table = tables.reviews
+    where = [table.c.tenant == tenant] + ([table.c.site_id == site_id] if site_id else [])
+    query = select(table).where(*where).order_by(table.c.alert_id, table.c.number)
+    latest = {(one.alert_id, one.reviewer): one for one in _read(connection, query)}
     return sorted(latest.values(), key=lambda one: (one.alert_id, one.number))
 
 
@@ -157,6 +170,7 @@ def _verdict(review: Review) -> Verdict:
         from_class=review.from_class,
         to_class=review.to_class,
         geometry=review.geometry,
+        ignored=review.ignored,
         comment=review.comment,
     )
 

@@ -323,6 +323,7 @@ reviews: Final = Table(  # verdicts of analysts; none is ever changed or removed
     _ref("site_id", "sites.id"),
     _text("verdict"),  # accept | reject | redraw | unsure
     _maybe("geometry"),  # of a redraw
+    _maybe("ignored"),  # ground that the reviewer does not vouch for
     _text("from_class"),
     _text("to_class"),
     _maybe("comment"),
@@ -342,6 +343,21 @@ locks: Final = Table(  # who has an alert of the review queue in hand
     _text("tenant", index=True),
     _text("owner"),
     _time("until"),
+    Column("tiles", JSON),  # EPSG/row_col of each tile that the alert touches
+    Column("labelling", Boolean),  # whether its owner has those tiles to themselves
+)
+
+areas: Final = Table(  # polygons that people drew on the map, to look at what lies inside
+    "areas",
+    metadata,
+    _id(),
+    _text("tenant"),
+    _text("name"),
+    _text("geometry"),
+    _time("created"),
+    _time("updated"),
+    _text("actor"),
+    UniqueConstraint("tenant", "name"),
 )
 
 labels: Final = Table(  # verified tiles; the pixels lie in the object store under `version`
@@ -360,6 +376,26 @@ labels: Final = Table(  # verified tiles; the pixels lie in the object store und
     _text("actor"),
     Index(None, "run_id", "tile"),
     Index(None, "tenant", "current"),
+)
+
+trainings: Final = Table(  # each was asked for once, and ends with a reason
+    "trainings",
+    metadata,
+    _id(),  # digest of the labels that it was asked for with
+    _text("tenant"),
+    _text("cause"),  # labels | drift
+    _whole("labels"),  # verified tiles that stood then
+    _whole("new"),  # of those, since the training before
+    _text("state", index=True),  # due | accepted | running | parked | registered | refused | failed
+    _maybe("reason"),
+    _maybe("message"),
+    _whole("attempt"),  # how often it was asked for
+    _maybe("set_digest"),  # the model set that was made, and what the gate said of it
+    _maybe("version"),
+    _maybe("report"),
+    _time("created"),
+    _time("updated"),
+    _text("actor"),
 )
 
 webhooks: Final = Table(

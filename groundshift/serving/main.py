@@ -45,6 +45,8 @@ class ServeOptions:
     """Requests that may wait for a thread; further ones get 503."""
     max_body_mib: int = 32
     max_model_mib: int = MAX_ARTIFACT_BYTES >> 20
+    provider: str = "cpu"
+    """What computes: ``cpu`` or ``cuda``."""
     exit_with_stdin: bool = False
     """End as soon as standard input closes, i.e. when the parent is gone, however it went."""
 
@@ -75,8 +77,14 @@ def serve(options: ServeOptions) -> None:
             in_flight=options.workers + options.queue, body_bytes=options.max_body_mib << 20
         )
         models = [
-            OnnxModel(r, pool=pool, metrics=metrics, max_bytes=options.max_model_mib << 20)
-            for r in records
+            OnnxModel(
+                record,
+                pool=pool,
+                metrics=metrics,
+                max_bytes=options.max_model_mib << 20,
+                provider=options.provider,
+            )
+            for record in records
         ]
         log.info("serving %s at %s", [m.name for m in models], listener.getsockname())
         TileServer(listener, limits=limits, metrics=metrics).start(models)
@@ -118,6 +126,7 @@ def parse(argv: Sequence[str]) -> ServeOptions:
     add("--queue", type=_whole, default=ServeOptions.queue, help="requests that may wait")
     add("--max-body-mib", type=_whole, default=ServeOptions.max_body_mib)
     add("--max-model-mib", type=_whole, default=ServeOptions.max_model_mib)
+    add("--provider", choices=("cpu", "cuda"), default=ServeOptions.provider, help="what computes")
     add("--exit-with-stdin", action="store_true", help="end when standard input closes")
     return ServeOptions(**vars(parser.parse_args(argv)))
 

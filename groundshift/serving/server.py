@@ -59,18 +59,20 @@ class OnnxModel(kserve.Model):  # type: ignore[misc]  # kserve ships no types
         pool: ThreadPoolExecutor,
         metrics: ServerMetrics,
         max_bytes: int,
+        provider: str = "cpu",
     ) -> None:
         super().__init__(record.name)
         self.record = record
-        self.signature = compute_signature(record.variant)
+        self.signature = compute_signature(record.variant, provider)
         self._pool = pool
         self._metrics = metrics
         self._max_bytes = max_bytes
+        self._provider = provider
         self._session: Session | None = None
 
     def load(self) -> bool:
         """Load and check the artifact. Raises NotFound, Misconfigured."""
-        self._session = Session(self.record, max_bytes=self._max_bytes)
+        self._session = Session(self.record, max_bytes=self._max_bytes, provider=self._provider)
         self.ready = True
         return True
 

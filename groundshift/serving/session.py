@@ -16,11 +16,21 @@ from groundshift.models import MAX_ARTIFACT_BYTES, ModelRecord, TensorSpec, read
 from groundshift.v2 import Array, BadMessage
 
 PROVIDER: Final = "CPUExecutionProvider"
+PROVIDERS: Final[Mapping[str, tuple[str, Mapping[str, str]]]] = {
+    "cpu": (PROVIDER, {}),
+    # one algorithm instead of a search among them, whose outcome varies, and full 32-bit products
+    "cuda": ("CUDAExecutionProvider", {"cudnn_conv_algo_search": "DEFAULT", "use_tf32": "0"}),
+}
+"""What computes, by the name it has on the command line: ONNX Runtime's provider, its options."""
 MULTIPLE_PX: Final = 32
 """H and W of an input are multiples of this: five halvings of the U-Nets (tensor contract)."""
 BATCH_POLICY: Final = "b1"
 """Images are computed one by one, so that batch mates can never change a pixel."""
 
+_NO_PROVIDER: Final = (
+    "ONNX Runtime has no provider {!r} here, only {}: take --provider cpu, or install "
+    "onnxruntime-gpu instead of onnxruntime on a machine with an NVIDIA driver"
+)
 _ISA: Final = ("avx", "avx2", "fma", "avx512f", "avx512_vnni", "avx_vnni", "amx_int8", "asimd")
 """CPU flags (as Linux names them) by which ONNX Runtime's MLAS chooses its kernels."""
 _ORT_TYPES: Final = {
@@ -45,21 +55,28 @@ _LOAD_ERRORS: Final = (
 class Session:
     """A model ready to infer; `run` may be called from several threads at once."""
 
-    def __init__(self, record: ModelRecord, *, max_bytes: int = MAX_ARTIFACT_BYTES) -> None:
-        """Load and check the artifact.
+    def __init__(
+        self, record: ModelRecord, *, max_bytes: int = MAX_ARTIFACT_BYTES, provider: str = "cpu"
+    ) -> None:
+        """Load and check the artifact; `provider` is one of `PROVIDERS`.
 
-        Raises NotFound or Misconfigured: no artifact, another digest, not ONNX, or tensors that
-        are not those of the record.
+        Raises NotFound or Misconfigured: no artifact, another digest, not ONNX, tensors that are
+        not those of the record, or no such provider here.
         """
         self.record = record
-        self.signature = compute_signature(record.variant)
+        self.signature = compute_signature(record.variant, provider)
+        name, options = _available(provider)
         artifact = read_artifact(record, max_bytes=max_bytes)
         try:
-            self._session = onnxruntime.InferenceSession(artifact, _options(), providers=[PROVIDER])
+            self._session = onnxruntime.InferenceSession(
+                artifact, _options(), providers=[(name, dict(options))]
+            )
         except _LOAD_ERRORS as error:
             raise Misconfigured(
                 f"{record.artifact}: ONNX Runtime {onnxruntime.__version__} cannot load it: {error}"
             ) from error
+        if self._session.get_providers()[0] != name:  # it falls back to the CPU with a log line
+            raise Misconfigured(_NO_PROVIDER.format(provider, self._session.get_providers()))
         _hold(record, "input", record.inputs, self._session.get_inputs())
         _hold(record, "output", record.outputs, self._session.get_outputs())
 
@@ -78,13 +95,41 @@ class Session:
         return {name: _joined(arrays) for name, arrays in zip(names, planes, strict=True)}
 
 
-def compute_signature(variant: str) -> str:
+def compute_signature(variant: str, provider: str = "cpu") -> str:
     """What the numbers depend on beside the model: two equal signatures give equal bits.
 
-    ``onnxruntime-<version>/<provider>/<variant>/<batch policy>/<machine and its CPU flags>``.
+    ``onnxruntime-<version>/<provider>/<variant>/<batch policy>/<machine and its CPU flags>``; on a
+    GPU its model stands behind the flags. Raises Misconfigured for an unknown provider.
     """
-    isa = "+".join((platform.machine(), *_cpu_flags()))
-    return f"onnxruntime-{onnxruntime.__version__}/{PROVIDER}/{variant}/{BATCH_POLICY}/{isa}"
+    name, _ = _known(provider)
+    gpus = _gpu_models() if provider == "cuda" else []
+    isa = "+".join((platform.machine(), *_cpu_flags(), *gpus))
+    return f"onnxruntime-{onnxruntime.__version__}/{name}/{variant}/{BATCH_POLICY}/{isa}"
+
+
+def _known(provider: str) -> tuple[str, Mapping[str, str]]:
+    try:
+        return PROVIDERS[provider]
+    except KeyError as error:
+        raise Misconfigured(
+            f"provider {provider!r} is unknown: there are {', '.join(PROVIDERS)}"
+        ) from error
+
+
+def _available(provider: str) -> tuple[str, Mapping[str, str]]:
+    name, options = _known(provider)
+    found = onnxruntime.get_available_providers()
+    if name not in found:
+        raise Misconfigured(_NO_PROVIDER.format(provider, found))
+    return name, options
+
+
+def _gpu_models() -> list[str]:
+    """As the driver names them, e.g. ``NVIDIA-L4``; empty without a driver."""
+    told = sorted(Path("/proc/driver/nvidia/gpus").glob("*/information"))
+    lines = (line for path in told for line in path.read_text("ascii", "replace").splitlines())
+    models = {line.partition(":")[2].strip() for line in lines if line.startswith("Model:")}
+    return sorted("-".join(model.split()) for model in models)
 
 
 def _cpu_flags() -> list[str]:

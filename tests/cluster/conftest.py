@@ -26,12 +26,12 @@ from sqlalchemy.engine import make_url
 
 from functions.cluster.state import read_state
 from functions.commands.publish_models import publish_models
-from functions.local import open_ledger, open_store
 from functions.testing import canonical_state, of_sites
 from groundshift.codec import encode
 from groundshift.events import Event, SceneArrived, new_event
 from groundshift.kube import Object, connect, list_pods
 from groundshift.ledger import Ledger, deliveries, tables
+from groundshift.opening import open_ledger, open_store
 from groundshift.ports import ObjectStore
 from groundshift.runs import MODEL_NAMES
 from groundshift.settings import Settings
@@ -208,8 +208,10 @@ class Cluster:
 
     def account_of(self, part: str) -> str:
         """``namespace:name`` of the ServiceAccount that a function or program runs under."""
-        kind = "deployment" if part in ("relay", "api", "dashboard") else "ksvc"
-        path = "jsonpath={.spec.template.spec.serviceAccountName}"
+        kind, pod = "deployment" if part in ("relay", "api", "dashboard") else "ksvc", ".spec"
+        if part == "training":
+            kind, pod = "jobsink", ".spec.job.spec"
+        path = f"jsonpath={{{pod}.template.spec.serviceAccountName}}"
         return f"{NAMESPACE}:{kubectl('get', kind, part, '-o', path)}"
 
     def restart_s3(self) -> None:

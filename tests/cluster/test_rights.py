@@ -16,14 +16,18 @@ STAGES = (
     "assemble",
     "track",
     "review",
+    "retrain",
     "sweep",
     "dead-letter",
+    "training",
     "relay",
     "api",
     "dashboard",
 )
 PROGRAMS = ("relay", "api", "dashboard")
-"""Deployments; everything else is a Knative Service."""
+"""Deployments; everything else is a Knative Service, but for the job."""
+JOB = "training"
+"""A JobSink."""
 READ = {("get", "inferenceservices"), ("list", "inferenceservices"), ("list", "revisions")}
 ASKED = (
     ("get", "inferenceservices"),
@@ -83,7 +87,6 @@ def test_every_pod_runs_restricted(cluster) -> None:
             assert context["capabilities"]["drop"] == ["ALL"]
 
 
-LISTENERS = ("ledger", "objects", "model", "broker", "cluster API", "API")
 OPEN = {
     "ingest": {"ledger", "objects"},
     "plan": {"ledger", "objects", "model", "cluster API"},
@@ -92,7 +95,9 @@ OPEN = {
     "track": {"ledger", "objects"},
     "dead-letter": {"ledger"},
     "review": {"ledger", "objects"},
+    "retrain": {"ledger"},
     "sweep": {"ledger"},
+    "training": {"ledger", "objects", "tracking"},
     "relay": {"ledger", "broker"},
     "api": {"ledger", "objects", "API"},  # its own address
     "dashboard": {"API"},
@@ -127,19 +132,22 @@ def test_the_network_is_closed_but_for_the_flow(cluster, capsys) -> None:
     finally:
         cluster.kubectl("delete", "pod", "--now", "--ignore-not-found", *pods.values())
     with capsys.disabled():
-        print("\n" + " ".join(f"{name:>12}" for name in ("", *LISTENERS)))
+        print("\n" + " ".join(f"{name:>12}" for name in ("", *targets)))
         for caller, seen in found.items():
-            row = ("open" if seen[name] else "-" for name in LISTENERS)
+            row = ("open" if seen[name] else "-" for name in targets)
             print(" ".join(f"{cell:>12}" for cell in (caller, *row)))
     assert found == {
-        caller: {name: name in allowed for name in LISTENERS} for caller, allowed in OPEN.items()
+        caller: {name: name in allowed for name in targets} for caller, allowed in OPEN.items()
     }
 
 
 def listeners(cluster: Any) -> dict[str, tuple[str, int]]:
-    """Each listener's address as a pod would name it."""
+    """Each listener's address as a pod would name it; MLflow's where the component is applied."""
     model = model_pod(cluster)
+    path = ("get", "service", "mlflow", "--ignore-not-found", "-o", "name")
+    tracking = f"mlflow.{cluster.namespace}.svc.cluster.local", 5000
     return {
+        **({"tracking": tracking} if cluster.kubectl(*path) else {}),
         "ledger": (f"postgres.{cluster.namespace}.svc.cluster.local", 5432),
         "objects": (f"s3.{cluster.namespace}.svc.cluster.local", 9000),
         "model": (model["status"]["podIP"], 8012),
@@ -195,6 +203,9 @@ def labels_of(cluster: Any, caller: str) -> dict[str, str]:
         return {}
     if caller == "model":
         labels = model_pod(cluster)["metadata"]["labels"]
+    elif caller == JOB:
+        found = json.loads(cluster.kubectl("get", "jobsink", caller, "-o", "json"))
+        labels = found["spec"]["job"]["spec"]["template"]["metadata"]["labels"]
     else:
         kind = "deployment" if caller in PROGRAMS else "ksvc"
         found = json.loads(cluster.kubectl("get", kind, caller, "-o", "json"))

@@ -9,7 +9,8 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -17,11 +18,15 @@ from typing import Any, Final
 
 import httpx
 import pytest
+from api_world import opened
+from dashboard_process import dashboard
+from oidc_provider import served
 from PIL import Image
 from playwright.sync_api import BrowserContext, Page, Request, expect, sync_playwright
 from playwright.sync_api import TimeoutError as PlaywrightTimeout
 
 from geodata_etl.simulate import SiteSpec, simulate_site, write_scene
+from groundshift.api import create_api
 
 LONGEST_S: Final = 240.0
 """Longest wait for anything; a machine that is slow is not wrong."""
@@ -57,13 +62,19 @@ class Running:
         return found
 
 
-def until(look: Callable[[], Any], why: Callable[[], str]) -> Any:
+def wait_until(look: Callable[[], Any], why: Callable[[], str]) -> Any:
     """What `look` gives once it gives something."""
     deadline = time.monotonic() + LONGEST_S
     while not (found := look()):
         assert time.monotonic() < deadline, why()
         time.sleep(0.1)
     return found
+
+
+@pytest.fixture(scope="session")
+def until() -> Callable[..., Any]:
+    """`wait_until`, for tests."""
+    return wait_until
 
 
 @pytest.fixture(scope="session")
@@ -80,19 +91,38 @@ def scenes(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
 
 @pytest.fixture(scope="session")
 def empty(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
-    """A platform that nothing was submitted to yet."""
-    with running(tmp_path_factory.mktemp("empty")) as platform:
-        yield platform
+    """A platform that nothing was submitted to yet: what it serves people, without the stages."""
+    folder = tmp_path_factory.mktemp("empty")
+    with opened(folder) as platform:
+        app = create_api(settings=platform.settings, ledger=platform.ledger, store=platform.store)
+        with (
+            served(app) as api,
+            dashboard(api, folder / "dashboard.log") as url,
+            httpx.Client(base_url=api, timeout=60, trust_env=False) as client,
+        ):
+            yield Running(api=client, url=url)
 
 
 @pytest.fixture(scope="session")
 def platform(scenes: list[Path], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
     """A platform that worked through the scenes."""
-    folder = tmp_path_factory.mktemp("platform")
+    with worked(tmp_path_factory.mktemp("platform"), scenes) as found:
+        yield found
+
+
+@pytest.fixture(scope="session")
+def work_through() -> Callable[..., AbstractContextManager[Running]]:
+    """`worked`, for tests."""
+    return worked
+
+
+@contextmanager
+def worked(folder: Path, scenes: Sequence[Path]) -> Iterator[Running]:
+    """A platform in a folder that worked through some scenes."""
     with running(folder, f"--allow={scenes[0].parent}") as found:
         command = [sys.executable, "-m", "functions.cli", "submit", f"--url={found.api.base_url}"]
         subprocess.run([*command, *map(str, scenes)], check=True, capture_output=True)
-        until(lambda: _worked(found, len(scenes)), lambda: str(found.get("/status")))
+        wait_until(lambda: _worked(found, len(scenes)), lambda: str(found.get("/status")))
         yield found
 
 
@@ -131,7 +161,7 @@ class running:
         assert "Traceback" not in said, said[said.index("Traceback") - 300 :]
 
     def _address(self, pattern: str) -> str:
-        found: re.Match[str] = until(
+        found: re.Match[str] = wait_until(
             lambda: re.search(pattern, self.log.read_text()), self.log.read_text
         )
         return found[1]

@@ -102,6 +102,101 @@ def test_a_corner_follows_the_mouse(platform: Any, visit: Visit) -> None:
     expect(drawn).not_to_have_text(before)
 
 
+def areas(page: Page) -> list[float]:
+    """Hectares of each part."""
+    said = page.locator(".gs-parts:not(.gs-ignored) li > span").all_inner_texts()
+    return [float(text.split()[0]) for text in said]
+
+
+def test_a_part_is_split_merged_and_cut(platform: Any, visit: Visit) -> None:
+    page, _ = opened(platform, visit)
+    before = len(areas(page))
+    page.keyboard.press("p")
+    click(page, (0.72, 0.12), (0.92, 0.12), (0.92, 0.32), (0.72, 0.32))
+    page.keyboard.press("Enter")
+    expect(page.locator(".gs-parts li")).to_have_count(before + 1)
+    square = areas(page)[-1]
+    page.keyboard.press("l")
+    click(page, (0.82, 0.06), (0.82, 0.38))
+    page.keyboard.press("Enter")
+    expect(page.locator(".gs-parts li")).to_have_count(before + 2)
+    assert areas(page)[-2:] == pytest.approx([square / 2, square / 2], rel=0.02)
+    page.keyboard.press("m")
+    expect(page.locator(".gs-parts li")).to_have_count(before + 1)
+    assert max(areas(page)) >= square * 0.98
+    page.keyboard.press("x")
+    click(page, (0.77, 0.17), (0.87, 0.17), (0.87, 0.27), (0.77, 0.27))
+    page.keyboard.press("Enter")
+    expect(page.locator(".gs-parts li")).to_have_count(before + 1)  # a hole is no part
+    for _ in range(4):
+        page.keyboard.press("z")
+    expect(page.locator(".gs-parts li")).to_have_count(before)
+    expect(page.locator("[data-verdict=accept]")).to_contain_text("Accept")
+
+
+def test_ignored_ground_goes_with_the_verdict(
+    platform: Any, visit: Visit, picture: Callable[[Page, str], None]
+) -> None:
+    page, alert = opened(platform, visit)
+    page.keyboard.press("i")
+    click(page, (0.55, 0.42), (0.75, 0.42), (0.75, 0.6), (0.55, 0.6))
+    page.keyboard.press("Enter")
+    expect(page.locator(".gs-ignored li")).to_have_count(1)
+    page.keyboard.press("z")
+    expect(page.locator(".gs-ignored li")).to_have_count(0)
+    page.keyboard.press("y")
+    expect(page.locator(".gs-ignored li")).to_have_count(1)
+    picture(page, "ignore")
+    page.keyboard.press("a")
+    saved(page)
+    review = last_review(platform, alert)
+    assert (review["verdict"], review["geometry"]) == ("accept", None)
+    assert shapely.geometry.shape(review["ignore"]).area > 0
+
+
+def test_a_tile_says_what_each_version_changed(
+    platform: Any, visit: Visit, until: Callable[..., Any]
+) -> None:
+    page, alert = opened(platform, visit)
+    page.keyboard.press("r")
+    saved(page)
+
+    def labelled() -> Any:
+        return platform.get("/api/labels", alert_id=alert)["labels"]
+
+    version = until(labelled, lambda: "no label came")[-1]["version"]
+    visit(f"{platform.url}/label?alert={alert}&show=all")
+    row = page.locator(f"[data-label='{version}']")
+    row.get_by_role("button", name="what changed").click()
+    expect(row).to_contain_text("px")
+    said = platform.get(f"/api/labels/{version}/diff")
+    expect(row).to_contain_text(f"{said['pixels']['judged']} px newly looked at")
+
+
+def test_a_label_goes_out_and_comes_in(platform: Any, visit: Visit, tmp_path: Any) -> None:
+    page, _ = opened(platform, visit)
+    page.keyboard.press("p")
+    click(page, (0.72, 0.12), (0.92, 0.12), (0.92, 0.32), (0.72, 0.32))
+    page.keyboard.press("Enter")
+    page.keyboard.press("i")
+    click(page, (0.75, 0.15), (0.85, 0.15), (0.85, 0.25))
+    page.keyboard.press("Enter")
+    drawn, left_out = page.locator(".gs-said h3").first, page.locator(".gs-ignored li")
+    expect(left_out).to_have_count(1)
+    whole = drawn.inner_text()
+    for name in ("GeoJSON", "COCO"):
+        with page.expect_download() as started:
+            page.locator(".gs-more").get_by_role("button", name=name).click()
+        path = tmp_path / name
+        started.value.save_as(path)
+        page.keyboard.press("z")
+        page.keyboard.press("z")
+        expect(drawn).not_to_have_text(whole)
+        page.locator(".gs-more input[type=file]").set_input_files(path)
+        expect(left_out).to_have_count(1)
+        expect(drawn).to_have_text(whole)
+
+
 SQUARE = [[[[0, 0], [2, 0], [2, 2], [0, 2], [0, 0]]]]
 
 

@@ -3,21 +3,19 @@
 from __future__ import annotations
 
 import json
-import os
-import re
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Final, Self
+from typing import Any, Final
 
 import httpx
 import numpy as np
 import pytest
+from up_process import LONGEST_S, Up, until
 
 from functions.commands.submit import submit
 from functions.local import Embedded
@@ -31,53 +29,6 @@ STRUCTURED: Final = "application/cloudevents+json"
 ARRIVED: Final = "io.groundshift.scene.arrived.v1"
 READY: Final = "io.groundshift.scene.ready.v1"
 START: Final = datetime(2024, 5, 1, 10, 30, tzinfo=UTC)
-_LONGEST_S: Final = 120.0
-"""Longest wait for anything; a machine that is slow is not wrong."""
-
-
-class Up:
-    """A running `groundshift up`; ends with SIGKILL where nothing else ended it."""
-
-    def __init__(self, folder: Path, **settings: object) -> None:
-        self.folder = folder
-        self.log = folder.parent / f"{folder.name}.log"
-        names = {f"GROUNDSHIFT_{key.upper()}": str(value) for key, value in settings.items()}
-        command = [sys.executable, "-m", "functions.cli", "up", f"--data={folder}", "--port=0"]
-        with self.log.open("wb") as log:
-            self.process = subprocess.Popen(
-                command, env={**os.environ, **names}, stdout=log, stderr=log
-            )
-        address = until(lambda: re.search(r"is up on (http://[\d.:]+)\.\s", self.said()), self)
-        self.http = httpx.Client(base_url=address[1], timeout=60, trust_env=False)
-
-    def said(self) -> str:
-        return self.log.read_text()
-
-    def status(self) -> Any:
-        return self.http.get("/status").raise_for_status().json()
-
-    def end(self, how: signal.Signals) -> int:
-        self.process.send_signal(how)
-        return self.process.wait(_LONGEST_S)
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.http.close()
-        if self.process.poll() is None:
-            self.process.kill()
-            self.process.wait()
-
-
-def until(look: Callable[[], Any], up: Up) -> Any:
-    """What `look` gives once it gives something; fails with the log where `up` ended before."""
-    deadline = time.monotonic() + _LONGEST_S
-    while not (found := look()):
-        assert up.process.poll() is None, f"it ended with {up.process.returncode}: {up.said()}"
-        assert time.monotonic() < deadline, f"nothing after {_LONGEST_S} s: {up.said()}"
-        time.sleep(0.05)
-    return found
 
 
 @pytest.fixture(scope="module")
@@ -187,7 +138,7 @@ def test_a_foreign_client_infers_through_the_same_port(up: Up) -> None:
 
 def test_a_second_platform_on_the_folder_is_sent_away(up: Up) -> None:
     command = [sys.executable, "-m", "functions.cli", "up", f"--data={up.folder}", "--port=0"]
-    second = subprocess.run(command, capture_output=True, text=True, timeout=_LONGEST_S)
+    second = subprocess.run(command, capture_output=True, text=True, timeout=LONGEST_S)
     assert second.returncode == 4
     assert "a platform runs on" in second.stderr
     assert "Traceback" not in second.stderr

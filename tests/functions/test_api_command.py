@@ -19,6 +19,9 @@ def test_the_api_stands_alone_with_probes_and_metrics(tmp_path):
             assert client.get("/api/alerts").json()["numberMatched"] == 4
             assert "groundshift_runs" in client.get("/metrics").text
             assert client.get("/nothing").status_code == 404
+        with TestClient(app, base_url="http://api.test", client=("192.0.2.7", 4000)) as client:
+            assert client.get("/healthz").text == "ok"
+            assert client.get("/metrics").status_code == 401  # an ingress leads here too
 
 
 def test_it_is_not_ready_while_the_ledger_does_not_answer(tmp_path, monkeypatch):

@@ -10,7 +10,7 @@ import pytest
 from functions import architecture, docs
 from functions.drawing import Drawing
 from functions.picture import picture
-from functions.stages import DEAD_LETTER, STAGES
+from functions.stages import DEAD_LETTER, JOBS, STAGES
 from groundshift.manifests import load
 from groundshift.runs import MODEL_NAMES
 
@@ -39,7 +39,8 @@ def test_every_part_is_there_and_reaches_what_it_is_let(parts):
         "api": ("", ("the ingress", "dashboard"), "ledger, objects"),
         "dashboard": ("", ("the ingress",), ""),
     }
-    assert [name for name, _ in parts.clocks] == ["sweep"]
+    assert [j.name for j in parts.jobs] == list(JOBS)
+    assert [name for name, _ in parts.clocks] == ["retrain", "sweep"]
     assert [f.name for f in parts.letters] == [DEAD_LETTER]
     reach = {f.name: f.reach.words for f in parts.functions}
     assert reach["detect"] == "ledger, objects, models"
@@ -51,7 +52,21 @@ def test_a_filter_says_the_event_in_our_word_and_the_rest_as_it_stands(parts):
     takes = {f.name: f.takes for f in parts.functions}
     assert takes["plan"] == ("scene.ready",)
     assert takes["sweep"] == ("clock.ticked", "source .../pingsources/sweep")
+    assert takes["retrain"] == (
+        "label.accepted",
+        "drift.found",
+        "clock.ticked of .../retrain",
+    )
     assert takes[DEAD_LETTER] == ()
+
+
+def test_a_job_is_no_service(parts):
+    (job,) = parts.jobs
+    assert (job.takes, job.size) == (("retrain.due",), "a Job per event, 6 h at most")
+    assert job.reach.words == "ledger, objects"
+    text = architecture.mermaid(parts)
+    assert 'broker -- "retrain.due" --> training' in text
+    assert "| job | `training` |" in architecture.table(parts)
 
 
 def test_another_filter_another_arrow():
@@ -118,14 +133,14 @@ def test_the_diagram_names_each_node_before_it_is_used_in_brackets(parts):
 def test_the_picture_shows_every_part(parts):
     tree = ElementTree.fromstring(picture(parts))
     words = {element.text for element in tree.iter("{http://www.w3.org/2000/svg}text")}
-    assert {f.name for f in parts.functions} <= words
+    assert {f.name for f in (*parts.functions, *parts.jobs)} <= words
     assert {p.name for p in parts.programs} <= words
     assert {word for f in parts.woken for word in f.takes} <= words
     assert any("*/10" in word for word in words)
     for model in parts.models:
         assert any(word.startswith(f"{model.name}:") for word in words)
     dots = list(tree.iter("{http://www.w3.org/2000/svg}circle"))
-    reach = [f.reach for f in parts.functions] + [p.reach for p in parts.programs]
+    reach = [f.reach for f in (*parts.functions, *parts.jobs)] + [p.reach for p in parts.programs]
     assert len(dots) == sum(len(r.words.split(", ")) for r in reach if r.words)
 
 

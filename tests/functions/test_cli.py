@@ -6,6 +6,7 @@ import json
 import sqlite3
 from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,13 @@ import rasterio
 from functions import cli
 from functions.commands.up import listening, sole_owner
 from groundshift import keys
+from groundshift.events import SceneArrived, new_event
+from groundshift.ledger import trainings
+from groundshift.ledger.arrivals import announce
+from groundshift.opening import open_ledger
+from groundshift.registry import FolderRegistry
 from groundshift.serving.testing import write_test_models
+from groundshift.settings import Settings
 
 
 @dataclass(frozen=True)
@@ -288,6 +295,59 @@ def test_models_lists_names_digests_and_cards(run: Run, model_dir: Path) -> None
     card = run("models", "--model-dir", model_dir, "--card", "segmenter")
     assert card.code == 0
     assert "Rules for tests" in card.flat
+
+
+@pytest.fixture
+def registry(model_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A registry of one set, its champion, in place of MLflow's."""
+    for command in ("models", "publish_models"):
+        monkeypatch.setattr(
+            f"functions.commands.{command}.open_registry", lambda _: FolderRegistry(model_dir)
+        )
+
+
+@pytest.mark.usefixtures("registry")
+def test_models_lists_the_sets_of_the_registry(run: Run, model_dir: Path) -> None:
+    (known,) = run("models", "--from", "registry", "--json").json
+    assert known["aliases"] == ["champion"]
+    assert set(known["models"]) == {"cloud-mask", "segmenter", "change-classifier"}
+    assert known["digest"][:19] in run("models", "--from", "registry").flat
+    assert "Rules for tests" in run("models", "--from=registry", "--card=champion").flat
+    assert "No set nobody is registered" in run("models", "--from=registry", "--card=nobody").flat
+
+
+@pytest.mark.usefixtures("registry")
+def test_a_set_of_the_registry_is_published_by_its_alias(run: Run, tmp_path: Path) -> None:
+    bucket = tmp_path / "bucket"
+    rows = run("publish-models", "--to", bucket, "--registered", "champion", "--json").json
+    assert [row["new"] for row in rows] == [True] * 3
+    assert all(Path(row["storage_uri"], "model.onnx").is_file() for row in rows)
+    again = run("publish-models", "--to", bucket, "--registered", "champion", "--json").json
+    assert [(row["storage_uri"], row["new"]) for row in again] == [
+        (row["storage_uri"], False) for row in rows
+    ]
+    gone = run("publish-models", "--to", bucket, "--registered", "challenger")
+    assert (gone.code, "challenger" in gone.err) == (4, True)
+    both = run("publish-models", "--to", bucket, "--registered=champion", f"--model-dir={bucket}")
+    assert (both.code, "either --registered or --model-dir" in both.flat) == (2, True)
+
+
+def test_a_training_that_waits_or_failed_is_seen_with_the_cure(run: Run, tmp_path: Path) -> None:
+    settings = Settings(data_dir=tmp_path / "data")
+    cure = "install it: pip install 'groundshift[training]'"
+    with open_ledger(settings) as ledger:
+        data, now = SceneArrived(href="/a"), datetime.now(UTC)
+        with ledger.transaction() as tx:
+            announce(tx, new_event(data, source="t", subject="a", time=now))
+            for name, state in (("one", "registered"), ("two", "parked")):
+                trainings.ask(tx, trainings.Labels(name * 20, 7, 7), cause="labels")
+                outcome = trainings.Outcome(state, "why", cure, "sha256:5e7", "1", "report")
+                trainings.conclude(tx, name * 20, outcome, owner="")
+    rows = run("status", "--json").json["trainings"]
+    assert {(row["state"], row["labels"]) for row in rows} == {("registered", 7), ("parked", 7)}
+    assert cure in run("status").flat
+    gaps = [gap for gap in run("gaps", "--json").json if gap["subject"].startswith("training")]
+    assert [(gap["outcome"], gap["message"]) for gap in gaps] == [("pending", cure)]
 
 
 def test_the_doctor_is_content_with_this_installation(

@@ -47,10 +47,19 @@ def new_ledger(tmp_path_factory):
     return copies(tmp_path_factory.mktemp("empty"))
 
 
-def ticked(ledger, times):
-    """Let the clock tick; the events in the outbox."""
+def only(*names):
+    """knative/base without its other clocks."""
+    return [
+        dict(m)
+        for m in load("knative")
+        if m["kind"] != "PingSource" or m["metadata"]["name"] in names
+    ]
+
+
+def ticked(ledger, times, *clocks):
+    """Let the clock tick, sweep's alone unless others are named; the events in the outbox."""
     ledger.clock.left = times
-    asyncio.run(tick(ledger, topology(), asyncio.Event()))
+    asyncio.run(tick(ledger, topology(only(*clocks or ("sweep",))), asyncio.Event()))
     with ledger.read() as connection:
         rows = connection.execute(select(tables.outbox).order_by(tables.outbox.c.seq)).all()
     return [deliveries.event_of(row) for row in rows]
@@ -66,6 +75,13 @@ def test_each_time_of_the_schedule_is_one_event(new_ledger):
     }
     assert ClockTicked.of(events[0]).clock == "sweep"
     assert topology().route(events[0]) == ("sweep",)
+
+
+def test_clocks_of_one_minute_speak_both(new_ledger):
+    with new_ledger(Clock()) as ledger:
+        events = ticked(ledger, 2, "sweep", "retrain")
+    said = [(e.time.minute, ClockTicked.of(e).clock) for e in events]
+    assert sorted(said) == [(10, "sweep"), (20, "retrain"), (20, "sweep")]
 
 
 def test_two_processes_on_one_ledger_say_a_minute_once(new_ledger):
@@ -109,7 +125,7 @@ def test_without_a_clock_nothing_is_said(new_ledger):
 
 @pytest.mark.parametrize("data", [None, "", "{}", "now", '{"clock": "a", "more": 1}'])
 def test_a_clock_without_its_data_is_refused(data):
-    manifests = [dict(m) for m in load("knative")]
+    manifests = only("sweep")
     (ping,) = [m for m in manifests if m["kind"] == "PingSource"]
     ping["spec"] = {k: v for k, v in {**ping["spec"], "data": data}.items() if v is not None}
     with pytest.raises(Misconfigured, match="PingSource 'sweep'"):
@@ -117,7 +133,7 @@ def test_a_clock_without_its_data_is_refused(data):
 
 
 def test_a_clock_that_speaks_to_something_else_is_not_ours():
-    manifests = [dict(m) for m in load("knative")]
+    manifests = only("sweep")
     (ping,) = [m for m in manifests if m["kind"] == "PingSource"]
     ref = {"apiVersion": "v1", "kind": "Service", "name": "other"}
     ping["spec"] = {**ping["spec"], "sink": {"ref": ref}}

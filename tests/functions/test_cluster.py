@@ -275,3 +275,17 @@ def test_a_folder_without_a_renderer_names_the_cure(tmp_path, monkeypatch):
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(Misconfigured, match="kustomize"):
         applying.render(str(tmp_path))
+
+
+SINKS = "sinks.knative.dev/v1alpha1"
+
+
+def test_a_jobsink_is_a_part_too_and_one_that_is_not_ready_says_why(api, client):
+    job = {"job": {"spec": {"activeDeadlineSeconds": 7200}}}
+    well, ill = named("training", spec=job), named("other", conditions("False", "no address"))
+    api.put(SINKS, "jobsinks", [well, ill])
+    state = read_state(client, "eo")
+    parts = {p.name: p for p in state.parts if p.what == "job"}
+    assert parts["training"].ready
+    assert parts["training"].shows == "one per event, 2 h at most"
+    assert (parts["other"].ready, parts["other"].why) == (False, "no address")

@@ -143,6 +143,37 @@ def test_a_redrawn_alert_is_changed_inside_and_unchanged_in_the_rest(platform):
     assert (change[east] == 0).all()
 
 
+def test_ignored_ground_is_no_part_of_the_label(platform):
+    rows, cols, *_ = BOXES["house"]
+    west = outline("house").intersection(shapely.affinity.translate(outline("house"), xoff=-150))
+    review(say(platform, "house", "accept", ignore=degrees(west)), platform)
+    (label,) = current(platform)
+    change = layer(platform, label)[0]
+    assert (change[on_tile((rows, slice(cols.start, cols.start + 15)))] == NEVER).all()
+    assert (change[on_tile((rows, slice(cols.start + 15, cols.stop)))] == 1).all()
+    assert label.counts["changed"] == 300
+
+
+def test_what_one_reviewer_leaves_out_no_other_brings_back(platform):
+    whole = degrees(outline("house").buffer(20))
+    review(say(platform, "house", "accept", user="ann", ignore=whole), platform)
+    assert current(platform) == []
+    review(say(platform, "house", "accept", user="bob"), platform)
+    assert current(platform) == []
+    review(say(platform, "house", "accept", user="ann"), platform)  # thinks again
+    (label,) = current(platform)
+    assert label.counts["changed"] == 600
+
+
+def test_ignored_ground_reaches_the_labels_of_other_alerts(platform):
+    review(say(platform, "flood", "reject"), platform)
+    (before,) = current(platform)
+    review(say(platform, "house", "accept", ignore=degrees(outline("flood"))), platform)
+    (label,) = current(platform)
+    assert before.counts["unchanged"] == 1000
+    assert (label.counts["unchanged"], label.counts["changed"]) == (0, 600)
+
+
 def test_an_unsure_verdict_makes_no_label(platform):
     review(say(platform, "house", "unsure"), platform)
     assert current(platform) == []

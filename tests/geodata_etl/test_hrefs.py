@@ -66,6 +66,17 @@ def test_a_symbolic_link_out_of_the_root_is_refused(root, tmp_path):
     assert refusal(Access(roots=(root,)), "link.tif", root) is Refusal.HREF_FORBIDDEN
 
 
+def test_a_closed_folder_below_a_root_is_refused_whatever_is_in_it(root):
+    kept = root / "kept"
+    kept.mkdir()
+    (kept / "scene.tif").write_bytes((root / "scene.tif").read_bytes())
+    (root / "link.tif").symlink_to(kept / "scene.tif")
+    access = Access(roots=(root,), closed=(kept,))
+    assert access.resolve("scene.tif", root) == (root / "scene.tif").resolve()
+    for href in ("kept/scene.tif", "kept/nothing.tif", "link.tif", "kept"):
+        assert refusal(access, href, root) is Refusal.HREF_FORBIDDEN
+
+
 def test_without_roots_nothing_local_is_read(root):
     assert refusal(Access(), str(root / "scene.tif")) is Refusal.HREF_FORBIDDEN
 

@@ -405,6 +405,7 @@ def test_bad_arguments_end_it_before_anything_is_loaded(store):
             ([f"--model-dir={store}", "--threads=-1"], 2, "from 0 on"),
             ([f"--model-dir={store}/nowhere"], 4, "holds no model"),
             ([f"--model-dir={store}", "--model-name=x"], 4, "holds change-classifier"),
+            ([f"--model-dir={store}", "--port=0", "--provider=cuda"], 4, "onnxruntime-gpu"),
             ([f"--model-dir={store}", f"--port={port}"], 4, "choose another --port"),
         ):
             result = serve(*args)

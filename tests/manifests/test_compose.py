@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from functions import cli
+from functions.docs import commands
 from groundshift.settings import Settings
 
 ROOT = Path(__file__).parents[2]
@@ -14,7 +14,7 @@ SERVICES = COMPOSE["services"]
 OURS = {
     name: s
     for name, s in SERVICES.items()
-    if s["image"] in ("groundshift-functions", "groundshift-dashboard")
+    if s["image"] in ("groundshift-functions", "groundshift-dashboard", "groundshift-training")
 }
 
 
@@ -37,8 +37,7 @@ def test_the_platforms_containers_are_told_settings_that_there_are(name):
     known = {f"GROUNDSHIFT_{setting.upper()}" for setting in Settings.model_fields}
     assert set(OURS[name]["environment"]) <= known
     command = OURS[name]["command"][0]
-    commands = {c.name or c.callback.__name__ for c in cli.app.registered_commands}
-    assert command in commands or "entrypoint" in OURS[name]
+    assert command in commands() or "entrypoint" in OURS[name]
 
 
 @pytest.mark.parametrize("name", [*OURS, "models"])
@@ -47,6 +46,13 @@ def test_the_platforms_containers_cannot_write_or_gain_rights(name):
     assert service["read_only"] is True
     assert service["cap_drop"] == ["ALL"]
     assert service["security_opt"] == ["no-new-privileges:true"]
+
+
+def test_the_tracking_server_answers_to_the_name_that_it_is_called_by():
+    """MLflow refuses a request for a host that it was not told of."""
+    host = OURS["training"]["environment"]["GROUNDSHIFT_MLFLOW_URI"].removeprefix("http://")
+    (allowed,) = (a for a in SERVICES["mlflow"]["command"] if a.startswith("--allowed-hosts="))
+    assert host in allowed.partition("=")[2].split(",")
 
 
 def test_every_image_has_a_version_and_no_registry():

@@ -9,6 +9,8 @@ from pathlib import Path
 import pytest
 import yaml
 
+from groundshift.serving.main import parse
+
 ROOT = Path(__file__).parents[2]
 SHARED = Path(os.environ.get("GROUNDSHIFT_DATA", ROOT.parent / "shared" / "data")).parent
 OVERLAYS = [
@@ -27,15 +29,24 @@ kind: Kustomization
 resources: [{root}/kserve/base]
 components: [{root}/kserve/components/gpu]
 """
+TRAINING = """\
+apiVersion: kustomize.config.k8s.io/v1beta1
+kind: Kustomization
+namespace: groundshift
+resources: [{root}/knative/base]
+components: [{root}/knative/components/mlflow, {root}/knative/components/rayjob]
+"""
 CRDS = (
     "eventing.knative.dev_brokers",
     "eventing.knative.dev_kafkasinks",
     "eventing.knative.dev_triggers",
+    "ray.io_rayjobs",
     "serving.knative.dev_domainmappings",
     "serving.knative.dev_services",
     "serving.kserve.io_clusterstoragecontainers",
     "serving.kserve.io_inferenceservices",
     "serving.kserve.io_servingruntimes",
+    "sinks.knative.dev_jobsinks",
     "sources.knative.dev_kafkasources",
     "sources.knative.dev_pingsources",
     "sources.knative.dev_sinkbindings",
@@ -58,8 +69,17 @@ def build(folder):
 
 
 @pytest.fixture(scope="session")
-def rendered():
-    return {overlay: build(ROOT / overlay) for overlay in OVERLAYS}
+def rendered(training):
+    return {**{overlay: build(ROOT / overlay) for overlay in OVERLAYS}, "training": training}
+
+
+@pytest.fixture(scope="session")
+def training(tmp_path_factory):
+    """The base with what a training on several nodes needs."""
+    folder = tmp_path_factory.mktemp("training")
+    text = TRAINING.format(root=os.path.relpath(ROOT, folder))
+    (folder / "kustomization.yaml").write_text(text)
+    return build(folder)
 
 
 def group(manifest):
@@ -95,7 +115,8 @@ def test_all_of_it_passes_the_strict_check(rendered, tmp_path):
     unchecked = BUILT_IN | INTERNAL | {name for name, paths in foreign.items() if not paths}
     custom = [m for docs in rendered.values() for m in docs if group(m) not in unchecked]
     distinct = list({yaml.safe_dump(m): m for m in custom}.values())
-    assert {"KafkaSource", "KafkaSink", "PingSource", "SinkBinding"} <= {m["kind"] for m in custom}
+    kinds = {"KafkaSource", "KafkaSink", "PingSource", "SinkBinding", "JobSink", "RayJob"}
+    assert kinds <= {m["kind"] for m in custom}
     (tmp_path / "all.yaml").write_text(yaml.safe_dump_all(distinct))
     wrong = find(rendered["kserve/overlays/canary"], "InferenceService", "segmenter")[0]
     text = yaml.safe_dump(wrong).replace("canaryTrafficPercent", "canaryTraficPercent")
@@ -191,5 +212,63 @@ def test_the_gpu_component_asks_for_a_gpu(tmp_path):
     (container,) = runtime["spec"]["containers"]
     assert container["resources"]["limits"]["nvidia.com/gpu"] == "1"
     assert container["image"].startswith("groundshift-models-gpu:")
+    assert parse(container["args"]).provider == "cuda"
     for service in find(manifests, "InferenceService"):
         assert service["spec"]["predictor"]["nodeSelector"] == {"nvidia.com/gpu.present": "true"}
+
+
+def pods_of(rayjob):
+    """(who, pod spec) of everything that KubeRay makes of a RayJob."""
+    spec = rayjob["spec"]
+    yield "submitter", spec["submitterPodTemplate"]["spec"]
+    cluster = spec["rayClusterSpec"]
+    yield "head", cluster["headGroupSpec"]["template"]["spec"]
+    for group in cluster["workerGroupSpecs"]:
+        yield group["groupName"], group["template"]["spec"]
+
+
+def test_a_training_through_kuberay_passes_restricted_and_needs_no_tool_in_the_image(training):
+    """KubeRay adds nothing to a pod that has probes of its own, and hands the context on."""
+    (rayjob,) = find(training, "RayJob")
+    accounts = {m["metadata"]["name"]: m for m in find(training, "ServiceAccount")}
+    for who, pod in pods_of(rayjob):
+        (container,) = pod["containers"]
+        security = container["securityContext"]
+        assert security["runAsNonRoot"] is True, who
+        assert security["readOnlyRootFilesystem"] is True
+        assert security["allowPrivilegeEscalation"] is False
+        assert security["capabilities"] == {"drop": ["ALL"]}
+        assert security["seccompProfile"] == {"type": "RuntimeDefault"}
+        assert pod["serviceAccountName"] in accounts
+        assert pod["automountServiceAccountToken"] is False
+        assert container["image"].startswith("groundshift-training:")
+        for probe in ("readinessProbe", "livenessProbe"):
+            assert ("httpGet" in container.get(probe, {})) is (who != "submitter"), (who, probe)
+    workers = rayjob["spec"]["rayClusterSpec"]["workerGroupSpecs"][0]["replicas"]
+    assert f"--workers {workers} --address auto" in rayjob["spec"]["entrypoint"]
+
+
+def test_ray_is_the_version_that_the_image_holds(training):
+    (rayjob,) = find(training, "RayJob")
+    version = rayjob["spec"]["rayClusterSpec"]["rayVersion"]
+    assert f"\nray=={version} " in (ROOT / "requirements-image-training.lock").read_text()
+
+
+def test_whoever_speaks_to_the_tracking_server_is_let_out_and_in(training):
+    """The settings name the component's server, and its policy the label that opens the way."""
+    (settings,) = find(training, "ConfigMap", "groundshift")
+    (service,) = (s for s in find(training, "Service", "mlflow") if s["apiVersion"] == "v1")
+    (port,) = service["spec"]["ports"]
+    host = f"mlflow.groundshift.svc.cluster.local:{port['port']}"
+    assert settings["data"]["GROUNDSHIFT_MLFLOW_URI"] == f"http://{host}"
+    (server,) = find(training, "Deployment", "mlflow")
+    (container,) = server["spec"]["template"]["spec"]["containers"]
+    assert f"--allowed-hosts={host}" in container["args"]
+    (out,) = find(training, "NetworkPolicy", "to-tracking")
+    (into,) = find(training, "NetworkPolicy", "mlflow")
+    label = out["spec"]["podSelector"]["matchLabels"]
+    (rule,) = into["spec"]["ingress"]
+    assert rule["from"] == [{"podSelector": {"matchLabels": label}}]
+    (sink,) = find(training, "JobSink")
+    pod = sink["spec"]["job"]["spec"]["template"]
+    assert label.items() <= pod["metadata"]["labels"].items()

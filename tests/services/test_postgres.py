@@ -8,6 +8,7 @@ import pytest
 from dispatch_contract import DispatchContract
 from ledger_contract import LedgerContract, count, feed, say
 from outbox_contract import LEASE, OutboxContract, arrived
+from retrain_contract import RetrainContract
 from sqlalchemy import select, text
 from sweep_contract import SweepContract
 
@@ -46,6 +47,10 @@ class TestDispatch(DispatchContract):
 
 
 class TestSweep(SweepContract):
+    pass
+
+
+class TestRetrain(RetrainContract):
     pass
 
 

@@ -17,7 +17,6 @@ from rasterio.transform import from_origin
 
 from functions.buckets import scene_address
 from functions.ingest import access_of
-from functions.local import open_store
 from geodata_etl.cog import gdal_env
 from geodata_etl.errors import SceneRefused
 from geodata_etl.hrefs import Access
@@ -25,6 +24,7 @@ from geodata_etl.scenes import open_scene
 from geodata_etl.simulate import SiteSpec, simulate_site, write_scene
 from groundshift.adapters.s3 import S3ObjectStore
 from groundshift.errors import Conflict, Misconfigured, Unavailable
+from groundshift.opening import open_store
 from groundshift.settings import Settings
 from groundshift.testing.object_store import ObjectStoreContract
 from groundshift.testing.servers.s3 import ACCESS_KEY, SECRET_KEY

@@ -18,8 +18,10 @@ export async function mount(component) {
   const boxes = [...footprints.features, ...tiles.features].map((feature) => bounds(feature.geometry));
   if (boxes.length) map.fitBounds([[least(boxes, 0), least(boxes, 1)], [most(boxes, 2), most(boxes, 3)]], { duration: 0, padding: 25 });
   const popup = new maplibre.Popup({ closeButton: false, closeOnClick: false });
-  map.on("mousemove", "scenes-hit", ({ lngLat, features }) => {
-    const lines = features.slice(0, 8).map(({ properties: p }) => h("div", {}, `${p.acquired} ${OUTCOMES[p.outcome]?.label ?? p.outcome}${p.reason ? `: ${p.reason}` : ""}`));
+  map.on("mousemove", "scenes-hit", ({ lngLat, point, features }) => {
+    const tile = map.queryRenderedFeatures(point, { layers: ["tiles"] })[0]?.properties;
+    const counts = tile ? [h("div", {}, h("b", {}, `Tile ${tile.tile}`), `: ${tile.valid} of ${tile.scenes} scenes show it, ${tile.observed} of ${tile.compared} runs saw it`)] : [];
+    const lines = [...features.slice(0, 8).map(({ properties: p }) => h("div", {}, `${p.acquired} ${OUTCOMES[p.outcome]?.label ?? p.outcome}${p.reason ? `: ${p.reason}` : ""}`)), ...counts];
     popup.setLngLat(lngLat).setDOMContent(h("div", { style: "color:#16191d;font:12px system-ui" }, lines)).addTo(map);
   });
   map.on("mouseleave", "scenes-hit", () => popup.remove());
@@ -37,14 +39,14 @@ const least = (boxes, i) => Math.min(...boxes.map((box) => box[i]));
 const most = (boxes, i) => Math.max(...boxes.map((box) => box[i]));
 
 function style(footprints, tiles) {
-  const counts = tiles.features.map((feature) => feature.properties.scenes);
+  const counts = tiles.features.map((feature) => feature.properties.valid);
   const top = Math.max(1, ...counts);
   return {
     version: 8,
     sources: { scenes: { type: "geojson", data: footprints }, tiles: { type: "geojson", data: tiles } },
     layers: [
       { id: "base", type: "background", paint: { "background-color": "#2a2e34" } },
-      { id: "tiles", type: "fill", source: "tiles", paint: { "fill-color": "#5aa9e6", "fill-opacity": ["interpolate", ["linear"], ["get", "scenes"], 0, 0, top, 0.45] } },
+      { id: "tiles", type: "fill", source: "tiles", paint: { "fill-color": "#5aa9e6", "fill-opacity": ["interpolate", ["linear"], ["get", "valid"], 0, 0, top, 0.45] } },
       { id: "tile-lines", type: "line", source: "tiles", paint: { "line-color": "#16191d", "line-width": 1 } },
       { id: "scenes-hit", type: "fill", source: "scenes", paint: { "fill-color": "#000", "fill-opacity": 0 } },
       { id: "scenes", type: "line", source: "scenes", paint: { "line-color": colour, "line-width": 2 } },

@@ -15,6 +15,17 @@ export function h(tag, attributes = {}, ...children) {
   return element;
 }
 
+// Draws a part of the page anew; whoever is in it with the keyboard stays where they are.
+export function keepFocus(host, render) {
+  const at = document.activeElement;
+  const inside = host.contains(at) && at !== host;
+  const same = (element) => element.tagName === at.tagName && marks(element) === marks(at);
+  render();
+  if (inside && !host.contains(document.activeElement)) [...host.querySelectorAll(at.tagName)].find(same)?.focus();
+}
+
+const marks = (element) => element.getAttribute("name") ?? ([...element.attributes].find(({ name }) => name.startsWith("data-"))?.value || element.textContent);
+
 export const key = (name) => h("kbd", {}, name);
 
 export function hectares(m2) {

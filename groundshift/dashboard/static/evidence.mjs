@@ -1,19 +1,24 @@
 // The right panel: everything that speaks for or against one alert, and the verdict.
 
-import { alert as detailOf, chip, packAddress } from "./api.mjs";
-import { day, h, hectares, key, padded, percent, square, stroke } from "./dom.mjs";
+import { agreementView } from "./agreement.mjs";
+import { chip, packAddress, reviews as reviewsOf } from "./api.mjs";
+import { day, h, hectares, keepFocus, key, padded, percent, square, stroke } from "./dom.mjs";
 import { disagreed } from "./filters.mjs";
 import { classColour, classLabel, STATES, VERDICTS } from "./palette.mjs";
 
 const CHIP_PX = 300;
 
 export class Evidence {
-  constructor(host, { onVerdict, onLabel, onUndo }) {
-    Object.assign(this, { host, onVerdict, onLabel, onUndo });
+  constructor(host, { onVerdict, onLabel, onUndo, mayReview = true }) {
+    Object.assign(this, { host, onVerdict, onLabel, onUndo, mayReview });
     this.comment = h("textarea", { class: "gs-comment", rows: 1, placeholder: "Comment, kept with the verdict", "aria-label": "Comment" });
   }
 
-  show(alert, { rendering, scenes, sides, judged }) {
+  show(alert, about) {
+    keepFocus(this.host, () => this._show(alert, about));
+  }
+
+  _show(alert, { rendering, scenes, sides, judged }) {
     if (!alert) return this.nothing(judged);
     if (this.id !== alert.id) this.comment.value = "";
     this.id = alert.id;
@@ -25,14 +30,15 @@ export class Evidence {
         h("h2", {}, tag(p.from_class), h("span", { "aria-label": "to" }, "→"), tag(p.to_class)),
         h("span", { class: "gs-state", title: STATES[p.state]?.about }, stroke(p.state), STATES[p.state]?.label ?? p.state),
       ),
-      p.locked_by_other ? h("p", { class: "gs-warn" }, `${p.locked_by} has this alert in hand. Take the next one.`) : "",
+      p.holder ? h("p", { class: "gs-warn" }, `${p.holder} has this alert, or one of its tile, in hand. Take the next one.`) : "",
       h("div", { class: "gs-chips" }, this._chip(alert, sides.before, "Before", rendering, scenes), this._chip(alert, sides.after, "After", rendering, scenes)),
       facts(p),
       this._verdicts(p),
       said(p),
+      this._agreement(alert),
       this._more(alert),
     );
-    this._models(alert.id);
+    this._models(alert);
   }
 
   nothing(judged) {
@@ -54,7 +60,7 @@ export class Evidence {
   }
 
   _chip(alert, sceneId, label, rendering, scenes) {
-    if (!sceneId) return h("figure", {}, h("div", { class: "gs-nochip" }, "no scene"), h("figcaption", {}, label));
+    if (!sceneId) return h("figure", {}, h("div", { class: "gs-nochip" }, alert.known ? "no scene" : ""), h("figcaption", {}, label));
     const box = square(padded(alert.bbox, 0.6, 0.0012));
     const scene = scenes.get(sceneId);
     return h(
@@ -69,13 +75,22 @@ export class Evidence {
   _verdicts(p) {
     const mine = p.verdict.at(-1)?.verdict;
     const button = (name, text) =>
-      h("button", { type: "button", class: "gs-verdict", "data-verdict": name, "aria-pressed": String(mine === name), style: `--tint:${VERDICTS[name].colour}`, onclick: () => this.onVerdict(name) }, text, key(VERDICTS[name].key));
+      h("button", { type: "button", class: "gs-verdict", "data-verdict": name, "aria-pressed": String(mine === name), disabled: !this.mayReview, style: `--tint:${VERDICTS[name].colour}`, onclick: () => this.onVerdict(name) }, text, key(VERDICTS[name].key));
     return h(
       "div",
       { class: "gs-verdicts" },
       h("div", { class: "gs-verdict-row" }, button("accept", "Accept"), button("reject", "Reject"), button("unsure", "Unsure")),
-      this.comment,
+      this.mayReview ? this.comment : h("p", { class: "gs-soft" }, "You are a viewer: a verdict takes the role analyst."),
     );
+  }
+
+  // two by two; what they drew is asked for once there are two
+  _agreement(alert) {
+    if (!alert.known || alert.properties.verdict.length < 2) return "";
+    const place = h("div", {});
+    const paint = ({ reviews }) => place.replaceChildren(agreementView(reviews, alert.geometry));
+    reviewsOf(alert.id).then(paint, () => {});
+    return place;
   }
 
   _more(alert) {
@@ -86,18 +101,17 @@ export class Evidence {
     return h(
       "div",
       { class: "gs-more" },
-      h("button", { type: "button", onclick: this.onLabel }, "Redraw", key("D")),
+      h("button", { type: "button", disabled: !this.mayReview, onclick: this.onLabel }, "Redraw", key("D")),
       h("a", { class: "gs-button", href: packAddress(alert.id), download: `${alert.id}.zip`, title: "Chips, mask, observed share, models, STAC Item: one file" }, "Evidence pack"),
       h("button", { type: "button", onclick: copy }, "Copy link"),
       h("div", { class: "gs-id" }, `alert ${alert.id}, version ${alert.properties.version}`, h("span", { class: "gs-models" })),
     );
   }
 
-  async _models(id) {
-    const detail = await detailOf(id).catch(() => null);
+  _models({ properties: p }) {
     const place = this.host.querySelector(".gs-models");
-    const models = detail?.properties.evidence?.models;
-    if (this.id !== id || !models?.length || !place) return;
+    const models = p.evidence?.models;
+    if (!models?.length || !place) return;
     place.textContent = models.map((model) => `${model.name} ${model.digest.replace("sha256:", "").slice(0, 8)}`).join(", ");
     place.title = "The models of the run that found it; their cards: groundshift models --card NAME";
   }
@@ -108,12 +122,12 @@ function tag(name) {
 }
 
 function facts(p) {
-  const unseen = p.observed_fraction === null ? "n/a" : percent(p.observed_fraction);
+  const unseen = p.first_seen ? percent(p.observed_fraction) : "…";
   const rows = [
     ["Probability", h("span", { class: "gs-bar", style: `--share:${p.probability}` }, p.probability.toFixed(2))],
     ["Area", hectares(p.area_m2)],
-    ["First seen", day(p.first_seen)],
-    ["Last seen", day(p.last_seen)],
+    ["First seen", p.first_seen ? day(p.first_seen) : "…"],
+    ["Last seen", p.day],
     ["In support", `${p.supports} later scene${p.supports === 1 ? "" : "s"}`],
     ["Observed", h("span", { title: "Share of the polygon that both dates show without cloud or shadow" }, unseen)],
   ];

@@ -22,9 +22,6 @@ function cell(value) {
 }
 
 export function geojson(alerts) {
-  const features = alerts.map(({ id, bbox, geometry, properties }) => {
-    const { id: _, day: __, ...kept } = properties;
-    return { type: "Feature", id, bbox, geometry, properties: kept };
-  });
+  const features = alerts.map(({ type, id, bbox, geometry, properties }) => ({ type, id, bbox, geometry, properties }));
   return JSON.stringify({ type: "FeatureCollection", features }, null, 1);
 }

@@ -8,20 +8,23 @@ export const EMPTY = {
   minArea: 0,
   since: "",
   until: "",
+  area: "",
   show: "open",
 };
 
 export const SHOWN = { open: "To review", reviewed: "Reviewed", all: "All" };
 
-export function matches(filter, { properties: p }) {
+// `inside`: the ids inside the area that the filter names, where it names one.
+export function matches(filter, { id, properties: p }, inside) {
   return (
+    (!inside || inside.has(id)) &&
     filter.states.includes(p.state) &&
     (!filter.from || p.from_class === filter.from) &&
     (!filter.to || p.to_class === filter.to) &&
     p.probability >= filter.minProbability &&
     p.area_m2 >= filter.minArea &&
-    (!filter.since || p.last_seen.slice(0, 10) >= filter.since) &&
-    (!filter.until || p.last_seen.slice(0, 10) <= filter.until) &&
+    (!filter.since || p.day >= filter.since) &&
+    (!filter.until || p.day <= filter.until) &&
     (filter.show === "all" || (filter.show === "reviewed") === isReviewed(p))
   );
 }
@@ -74,6 +77,7 @@ const NAMES = {
   minArea: "area",
   since: "since",
   until: "until",
+  area: "area",
   show: "show",
 };
 

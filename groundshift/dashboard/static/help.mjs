@@ -17,6 +17,7 @@ const KEYS = [
   ["H", "outlines on and off: look at the pixels"],
   ["N", "not-observed ground on and off"],
   ["F", "back to the alert's place"],
+  ["P X L I", "while redrawing: new part, cut out, split, ignore"],
 ];
 
 export function help(root, { empty, problem }) {

@@ -6,9 +6,10 @@ const TYPING = new Set(["INPUT", "TEXTAREA", "SELECT"]);
 export function listen(workspace) {
   const review = keysOf(workspace);
   const label = { ...review, ...labelKeysOf(workspace) };
+  const area = { ...review, ...areaKeysOf(workspace) };
   const act = (event) => {
     if (event.ctrlKey || event.metaKey || event.altKey || isTyping(event)) return;
-    const call = (workspace.mode === "label" ? label : review)[event.key.length === 1 ? event.key.toLowerCase() : event.key];
+    const call = ({ label, area }[workspace.mode] ?? review)[event.key.length === 1 ? event.key.toLowerCase() : event.key];
     if (!call) return;
     event.preventDefault();
     event.stopImmediatePropagation();
@@ -57,12 +58,26 @@ function keysOf(workspace) {
   };
 }
 
+function areaKeysOf({ areas }) {
+  const { draw } = areas;
+  const nothing = () => {};
+  return {
+    ...Object.fromEntries(["a", "r", "u", "d"].map((letter) => [letter, nothing])),
+    p: () => draw.use("add"),
+    z: () => draw.undo(),
+    y: () => draw.redo(),
+    Enter: () => (draw.sketch.length ? draw.finish() : areas.save()),
+    Escape: () => areas.cancel(),
+  };
+}
+
 function labelKeysOf(workspace) {
   const { draw } = workspace.panels.label;
   return {
     p: () => draw.use("add"),
     x: () => draw.use("cut"),
     l: () => draw.use("split"),
+    i: () => draw.use("ignore"),
     m: () => draw.merge(),
     g: () => draw.simplify(),
     z: () => draw.undo(),

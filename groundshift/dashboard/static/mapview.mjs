@@ -16,6 +16,7 @@ const ALERT_LAYERS = [
   { id: "alerts-points" },
 ];
 const STEP = 0.04;
+const CLOSEST = 24;
 const MOST_RETRIES = 12;
 const RETRY_MS = 400;
 
@@ -68,17 +69,48 @@ export class MapView {
     return Object.values(this.maps);
   }
 
-  setAlerts(features) {
-    const points = features.map((feature) => ({ ...feature, geometry: { type: "Point", coordinates: middle(feature.bbox) } }));
+  setAlerts(alerts) {
+    const features = alerts.map((alert) => light(alert, { type: "Point", coordinates: middle(alert.bbox) }));
+    for (const map of this.both) map.getSource("points").setData({ type: "FeatureCollection", features });
+  }
+
+  // Those whose outlines are known.
+  setShapes(alerts) {
+    const features = alerts.map((alert) => light(alert, alert.geometry));
+    for (const map of this.both) map.getSource("alerts").setData({ type: "FeatureCollection", features });
+  }
+
+  // Where thousands are in view, points stand for outlines at any zoom.
+  setDense(dense) {
+    if (this.dense === dense) return;
+    this.dense = dense;
+    const from = dense ? CLOSEST : POINTS_BELOW;
     for (const map of this.both) {
-      map.getSource("alerts").setData({ type: "FeatureCollection", features });
-      map.getSource("points").setData({ type: "FeatureCollection", features: points });
+      for (const { id } of ALERT_LAYERS) map.setLayerZoomRange(id, id === "alerts-points" ? 0 : from, id === "alerts-points" ? from : CLOSEST);
     }
+  }
+
+  setAreas(areas, chosen) {
+    const features = areas.map(({ id, name, geometry }) => ({ type: "Feature", properties: { name, chosen: id === chosen }, geometry }));
+    this.ready.then(() => this.both.forEach((map) => map.getSource("areas").setData({ type: "FeatureCollection", features })));
+  }
+
+  setDiff(collection) {
+    for (const map of this.both) map.getSource("diff").setData(collection ?? NOTHING);
+  }
+
+  get bounds() {
+    const box = this.maps.after.getBounds();
+    return [box.getWest(), box.getSouth(), box.getEast(), box.getNorth()];
+  }
+
+  get close() {
+    return this.maps.after.getZoom() >= POINTS_BELOW;
   }
 
   setFilter(filter, hidden) {
     const shown = expression(filter);
-    if (hidden.length) shown.push(["!", ["in", ["get", "id"], ["literal", hidden]]]);
+    if (hidden.length) shown.push(["match", ["get", "id"], hidden, false, true]);
     for (const map of this.both) {
       for (const { id, state } of ALERT_LAYERS) {
         const only = state ? ["all", ["==", ["get", "state"], state], shown] : shown;
@@ -93,7 +125,7 @@ export class MapView {
   }
 
   select(alert) {
-    const features = alert ? [alert] : [];
+    const features = alert?.geometry ? [alert] : [];
     for (const map of this.both) map.getSource("selected").setData({ type: "FeatureCollection", features });
   }
 
@@ -206,6 +238,12 @@ export class MapView {
   }
 }
 
+// What the layers look at, and no more: workers are sent a copy of it.
+function light({ id, properties: p }, geometry) {
+  const { state, from_class, to_class, probability, area_m2, day } = p;
+  return { type: "Feature", geometry, properties: { id, state, from_class, to_class, probability, area_m2, day } };
+}
+
 function middle([west, south, east, north]) {
   return [(west + east) / 2, (south + north) / 2];
 }
@@ -223,7 +261,7 @@ function emptyStyle() {
   return {
     version: 8,
     sources: Object.fromEntries(
-      ["sites", "alerts", "points", "selected", "scenes", "draft", "vertices"].map((name) => [name, { type: "geojson", data: NOTHING }]),
+      ["sites", "areas", "diff", "alerts", "points", "selected", "scenes", "draft", "vertices"].map((name) => [name, { type: "geojson", data: NOTHING }]),
     ),
     layers: [
       { id: "base", type: "background", paint: { "background-color": BASE } },
@@ -231,6 +269,8 @@ function emptyStyle() {
       mark("after-unseen"),
       { id: "sites", type: "line", source: "sites", paint: { "line-color": "#6b747e", "line-width": 1, "line-dasharray": [4, 3] } },
       { id: "scenes", type: "line", source: "scenes", paint: { "line-color": ["get", "colour"], "line-width": 1.6 } },
+      { id: "areas", type: "line", source: "areas", paint: { "line-color": ["case", ["get", "chosen"], "#ffffff", "#aab2bb"], "line-width": ["case", ["get", "chosen"], 2, 1], "line-dasharray": [6, 2, 1, 2] } },
+      { id: "diff", type: "fill", source: "diff", paint: { "fill-color": ["match", ["get", "kind"], ["added"], "#56b4e9", ["removed"], "#e69f00", ["reclassed"], "#cc79a7", "#aab2bb"], "fill-opacity": 0.65 } },
       {
         id: "alerts-fill",
         type: "fill",

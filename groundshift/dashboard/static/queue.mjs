@@ -1,6 +1,6 @@
 // The left panel: filters, and the ranked list of what they leave.
 
-import { h, hectares, stroke } from "./dom.mjs";
+import { h, hectares, keepFocus, stroke } from "./dom.mjs";
 import { disagreed, EMPTY, isNarrowed, SHOWN } from "./filters.mjs";
 import { CLASSES, classColour, classLabel, STATES, VERDICTS } from "./palette.mjs";
 
@@ -8,8 +8,8 @@ const ROW_EM = 3.5;
 const SPARE = 6;
 
 export class Queue {
-  constructor(host, { onFilter, onPick, onExport }) {
-    Object.assign(this, { onFilter, onPick, rows: [], selected: null });
+  constructor(host, { onFilter, onPick, onExport, areas }) {
+    Object.assign(this, { onFilter, onPick, areas, rows: [], selected: null });
     this.form = h("form", { class: "gs-filters", onsubmit: (event) => event.preventDefault() });
     this.count = h("div", { class: "gs-count", role: "status", "aria-live": "polite" });
     this.list = h("div", { class: "gs-rows", role: "listbox", tabindex: 0, "aria-label": "Alerts, most worth a look first" });
@@ -29,6 +29,11 @@ export class Queue {
 
   setFilter(filter) {
     this.filter = filter;
+    keepFocus(this.form, () => this._fields());
+    this.reset = h("button", { type: "button", class: "gs-link", onclick: () => this._renew({ ...EMPTY, show: this.filter.show }) }, "Clear filters");
+  }
+
+  _fields() {
     this.form.replaceChildren(
       this._segments(),
       this._states(),
@@ -40,8 +45,8 @@ export class Queue {
         this._range("minArea", "Area ≥", 0, 20_000, 500, hectares),
       ),
       h("div", { class: "gs-pair" }, this._date("since", "Seen since"), this._date("until", "until")),
+      this.areas,
     );
-    this.reset = h("button", { type: "button", class: "gs-link", onclick: () => this._renew({ ...EMPTY, show: this.filter.show }) }, "Clear filters");
   }
 
   setRows(rows, { total, open, selected }) {
@@ -111,7 +116,7 @@ export class Queue {
       },
       h("div", { class: "gs-row-main" }, `${classLabel(p.from_class)} → `, h("b", {}, classLabel(p.to_class))),
       h("div", { class: "gs-row-score", title: "Rank: probability, size and support" }, p.probability.toFixed(2)),
-      h("div", { class: "gs-row-more" }, `${hectares(p.area_m2)} · ${STATES[p.state]?.label ?? p.state} · ${p.last_seen.slice(0, 10)}`),
+      h("div", { class: "gs-row-more" }, `${hectares(p.area_m2)} · ${STATES[p.state]?.label ?? p.state} · ${p.day}`),
       h("div", { class: "gs-row-flag" }, flag(p, said)),
     );
   }
@@ -183,7 +188,7 @@ export class Queue {
 }
 
 function flag(p, said) {
-  if (p.locked_by_other) return h("span", { title: `${p.locked_by} has it in hand` }, `▪ ${p.locked_by}`);
+  if (p.holder) return h("span", { title: `${p.holder} has it in hand` }, `▪ ${p.holder}`);
   if (disagreed(p)) return h("span", { style: "color:#e69f00" }, "disagreed");
   if (!said) return "";
   const look = VERDICTS[said.verdict];

@@ -14,17 +14,25 @@ export function geometryOf(parts) {
   return parts.length === 1 ? { type: "Polygon", coordinates: parts[0] } : { type: "MultiPolygon", coordinates: parts };
 }
 
+export function boundsOf(geometry) {
+  const points = partsOf(geometry).flat(2);
+  const [lons, lats] = [points.map((p) => p[0]), points.map((p) => p[1])];
+  return [Math.min(...lons), Math.min(...lats), Math.max(...lons), Math.max(...lats)];
+}
+
 export const feature = (type, coordinates, properties) => ({ type: "Feature", properties, geometry: { type, coordinates } });
 
 export const collection = (features) => ({ type: "FeatureCollection", features });
 
-export const features = (parts) => parts.map((rings, part) => feature("Polygon", rings, { kind: "part", part }));
+export const features = (parts, kind = "part") => parts.map((rings, part) => feature("Polygon", rings, { kind, part }));
 
 export const closed = (line) => [...line, line[0]];
 
 export const union = (parts) => (parts.length < 2 ? parts : clip.union(...parts.map((part) => [part])));
 
 export const subtract = (parts, rings) => parts.flatMap((part) => clip.difference([part], [rings]));
+
+export const less = (one, other) => (one.length && other.length ? clip.difference(one, other) : one);
 
 export function iou(one, other) {
   if (!one.length || !other.length) return 0;

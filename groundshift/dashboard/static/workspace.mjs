@@ -1,51 +1,42 @@
 // One analyst's workspace: what is shown follows from `state`; Streamlit only keeps its address.
 
 import * as api from "./api.mjs";
-import { debounced, download, h } from "./dom.mjs";
+import { renewed, unpack, whole } from "./alertstore.mjs";
+import { Areas } from "./areas.mjs";
+import { Colleagues } from "./colleagues.mjs";
+import { debounced, download, h, keepFocus } from "./dom.mjs";
 import { Evidence } from "./evidence.mjs";
 import { csv, geojson } from "./exports.mjs";
 import { fromQuery, isReviewed, matches, ranked, toQuery } from "./filters.mjs";
 import { help } from "./help.mjs";
+import { Hold } from "./hold.mjs";
 import { listen } from "./keyboard.mjs";
 import { LabelPanel } from "./labelpanel.mjs";
 import { legend, switches } from "./mapchrome.mjs";
 import { MapView } from "./mapview.mjs";
-import { VERDICTS } from "./palette.mjs";
 import { Queue } from "./queue.mjs";
+import { boundsOf } from "./shapes.mjs";
+import { ShapesInView } from "./shapesinview.mjs";
 import { Timeline } from "./timeline.mjs";
+import { Verdicts } from "./verdicts.mjs";
 
 const MOSTLY = 0.6;
-const LOCK_AFTER_MS = 600;
-const LOCK_AGAIN_MS = 60_000;
+const REFRESH_MS = 60_000;
 const RENDERINGS = ["true", "false", "ndvi"];
 
-export async function mount(component) {
-  const root = component.parentElement.querySelector(".gs");
-  const base = new URL(".", import.meta.url).href;
-  await Promise.all(["vendor/maplibre-gl.css", "workspace.css"].map((name) => stylesheet(root, base + name)));
-  const workspace = new Workspace(root, component);
-  root.workspace = workspace; // for whoever measures
-  await workspace.start();
-  return workspace;
-}
-
-function stylesheet(root, href) {
-  return new Promise((resolve) => {
-    root.before(h("link", { rel: "stylesheet", href, onload: resolve, onerror: resolve }));
-  });
-}
-
-class Workspace {
+export class Workspace {
   constructor(root, component) {
-    Object.assign(this, { root, component, mode: component.data.mode, home: component.data.mode, alerts: [], byId: new Map(), scenes: new Map(), judged: [] });
+    Object.assign(this, { root, component, mode: component.data.mode, home: component.data.mode, alerts: [], byId: new Map(), scenes: new Map() });
     const query = component.data.view;
     this.filter = fromQuery(query);
     this.rendering = RENDERINGS.includes(query.rendering) ? query.rendering : "true";
     this.selected = query.alert ?? null;
     this.outlines = query.outlines !== "0";
     this.unseen = query.unseen !== "0";
+    this.mayReview = component.data.user?.role !== "viewer";
     this.sides = {};
     this.keepView = debounced(250, () => this._keepView());
+    this.outlineSoon = debounced(120, () => this.shapesInView.show());
     this._build(query);
   }
 
@@ -61,56 +52,95 @@ class Workspace {
     this.map = new MapView(map, {
       centre: kept ? [lon, lat] : undefined,
       zoom: kept ? zoom : undefined,
-      onMove: () => this.keepView(),
+      onMove: () => {
+        this.keepView();
+        this.outlineSoon();
+      },
       onPick: (id) => this.select(id, { fit: false }),
       onSwipe: () => this.keepView?.(),
     });
     if (query.swipe) this.map.swipeTo(Number(query.swipe) / 100);
     this.switches = h("div", { class: "gs-switches" });
     map.append(this.tags, this.switches, legend());
+    this.areas = new Areas(this);
+    this.hold = new Hold({ onRefused: (id, why) => this.colleagues.refused(id, why), onOthers: (said) => this.colleagues.heard(said) });
+    this.colleagues = new Colleagues(this);
+    this.verdicts = new Verdicts(this);
+    this.shapesInView = new ShapesInView(this);
     this.queue = new Queue(left, {
+      areas: this.areas.host,
       onFilter: (filter) => this.setFilter(filter),
       onPick: (id) => this.select(id),
       onExport: (kind) => this.export(kind),
     });
     this.panels = {
-      review: new Evidence(right, { onVerdict: (name) => this.judge(name), onLabel: () => this.setMode("label") }),
+      review: new Evidence(right, { onVerdict: (name) => this.judge(name), onLabel: () => this.setMode("label"), mayReview: this.mayReview }),
       label: new LabelPanel(right, this),
     };
+    this.panels.area = this.panels.review;
     this.timeline = new Timeline(bottom, { onShow: (side, id) => this.showScene(side, id) });
     this.queue.setFilter(this.filter);
     this.unlisten = listen(this);
-    this.leaving = (event) => this.unsaved && event.preventDefault(); // the browser asks first
+    this.leaving = (event) => this.verdicts.unsaved && event.preventDefault(); // the browser asks first
     window.addEventListener("beforeunload", this.leaving);
     this.resize = new ResizeObserver(() => this._placeUnderHeader());
-    const header = document.querySelector('[data-testid="stHeader"]');
-    if (header) this.resize.observe(header);
     this._placeUnderHeader();
   }
 
-  async start() {
+  // The list needs the alerts alone, so it does not wait for the maps.
+  async start(told) {
+    const asked = [told, api.scenes(), api.sites(), api.areas()];
+    for (const one of asked) one.catch(() => {});
     try {
-      const [alerts, scenes, sites] = await Promise.all([api.alerts(), api.scenes(), api.sites(), this.map.ready]);
-      this._take(alerts, scenes, sites);
+      this._takeAlerts(unpack(await told));
+      this.setFilter(this.filter);
+      this.root.dataset.listed = "true";
+      const [, scenes, sites, areas] = await Promise.all([...asked, this.map.ready]);
+      this._place(scenes, sites, areas);
+      this.refreshing = setInterval(() => this._refresh(), REFRESH_MS);
     } catch (error) {
       this.fail(error);
     }
     this.root.dataset.ready = "true";
   }
 
-  _take(alerts, scenes, sites) {
-    for (const alert of alerts) alert.properties = { ...alert.properties, id: alert.id, day: alert.properties.last_seen.slice(0, 10) };
+  _takeAlerts(alerts) {
     this.alerts = ranked(alerts);
     this.byId = new Map(alerts.map((alert) => [alert.id, alert]));
+  }
+
+  _place(scenes, sites, areas) {
+    this.placed = true;
     this.scenes = new Map(scenes.map((scene) => [scene.id, scene]));
+    this.areas.set(areas);
     this.map.setSites(sites);
-    this.map.setAlerts(alerts);
+    this.map.setAlerts(this.alerts);
     if (!scenes.length) help(this.root, { empty: true });
     if (!this.hasView && sites.length) this._fitAll(sites);
     this.setFilter(this.filter);
     if (this.selected && !this.byId.has(this.selected)) this.toast(`There is no alert ${this.selected}: it may belong to another tenant.`, "bad");
     const first = this.byId.has(this.selected) ? this.selected : null;
     this.select(first, { fit: Boolean(first) && !this.hasView });
+    this.shapesInView.show();
+  }
+
+  // New alerts and scenes come into the list by themselves.
+  async _refresh() {
+    if (document.hidden || this.verdicts.unsaved) return;
+    try {
+      const fresh = unpack(await api.columns());
+      const age = (alerts) => alerts.reduce((sum, { properties: p }) => sum + p.version + p.verdict.length, alerts.length);
+      if (age(fresh) === age(this.alerts)) return;
+      this.scenes = new Map((await api.scenes()).map((scene) => [scene.id, scene]));
+      this._takeAlerts(renewed(fresh, this.byId));
+      this.shapesInView.forget();
+      this.areas.forget();
+      this.map.setAlerts(this.alerts);
+      this.setFilter(this.filter);
+      this.shapesInView.show();
+    } catch {
+      return; // the next one may get through
+    }
   }
 
   _fitAll(sites) {
@@ -120,35 +150,67 @@ class Workspace {
 
   // ---- what is shown
 
-  setFilter(filter) {
+  async setFilter(filter) {
     this.filter = filter;
-    this._list();
-    this.map.setFilter(filter, this.alerts.filter((alert) => !this._shown(alert)).map((alert) => alert.id));
+    const inside = filter.area ? await this._inside(filter.area) : null;
+    if (this.filter !== filter) return; // another one came meanwhile
+    this.inside = inside;
+    this.list();
+    if (this.placed) {
+      const hidden = (alert) => !this._shown(alert) || (inside && !inside.has(alert.id));
+      this.map.setFilter(filter, this.alerts.filter(hidden).map((alert) => alert.id));
+    }
+    this.areas.show();
     this.keepView();
+  }
+
+  _inside(area) {
+    return this.areas.members(area).catch((error) => {
+      this.toast(error.message, "bad");
+      this.filter.area = "";
+      return null;
+    });
   }
 
   _shown({ properties }) {
     return this.filter.show === "all" || (this.filter.show === "reviewed") === isReviewed(properties);
   }
 
-  _list() {
-    this.rows = this.alerts.filter((alert) => matches(this.filter, alert));
+  list() {
+    this.rows = this.alerts.filter((alert) => matches(this.filter, alert, this.inside));
     const open = this.alerts.filter((alert) => !isReviewed(alert.properties)).length;
     this.queue.setRows(this.rows, { total: this.alerts.length, open, selected: this.selected });
   }
 
-  select(id, { fit = true } = {}) {
-    if (id !== this.selected) this._unlock();
+  // `onward`: the direction to go on in where somebody else has it in hand.
+  select(id, { fit = true, onward = 0 } = {}) {
+    const another = id !== this.selected;
     this.selected = id;
+    this.onward = onward;
+    if (!this.placed) return;
     const alert = this.byId.get(id) ?? null;
-    const p = alert?.properties;
-    this.sides = alert ? { before: this._clearBefore(p), after: p.after_scene_id } : { before: this._newest(1), after: this._newest(0) };
-    this.run = p?.run_id ?? null;
-    this.map.select(alert);
-    if (alert && fit) this.map.fit(alert.bbox);
+    if (!alert) this.hold.release();
+    else if (this.mayReview && (another || !this.hold.wanted)) this.hold.takeSoon(id, this.mode === "label");
     this.queue.select(id);
-    if (alert) this._lockSoon(id);
-    this._draw();
+    if (alert && fit) this.map.fit(alert.bbox);
+    this._open(alert); // with what the list knows, at once
+    if (!alert || alert.known) return;
+    whole(alert).then(
+      () => this.selected === id && this._open(alert),
+      (error) => this.toast(error.message, "bad"),
+    );
+  }
+
+  _open(alert) {
+    const p = alert?.properties;
+    this.shown = alert;
+    if (!alert) this.sides = { before: this._newest(1), after: this._newest(0) };
+    if (alert?.known) this.sides = { before: this._clearBefore(p), after: p.after_scene_id };
+    if (!alert || alert.known) this.run = p?.run_id ?? null;
+    this.map.select(alert);
+    this.draw();
+    const next = alert?.known && this.byId.get(this.free(alert.id, 1));
+    if (next) whole(next).catch(() => {}); // so that it is there when it is wanted
   }
 
   // the baseline's newest scene, or where that one is mostly cloud the clearest before the change
@@ -167,28 +229,27 @@ class Workspace {
 
   showScene(side, id) {
     this.sides[side] = id;
-    this._draw();
+    this.draw();
   }
 
   setRendering(name) {
     this.rendering = name;
-    this._draw();
+    this.draw();
   }
 
   toggle(name) {
     this[name] = !this[name];
-    this._draw();
+    this.draw();
   }
 
-  _draw() {
-    const alert = this.byId.get(this.selected) ?? null;
-    const { rendering, scenes } = this;
+  draw() {
+    const { rendering, scenes, shown: alert = null } = this;
     for (const side of ["before", "after"]) this.map.showScene(side, this.sides[side], rendering);
     this.map.showUnseen(this.unseen ? this.run : null);
     this.map.setOutlines(this.outlines);
-    this.panel.show(alert, { rendering, scenes, sides: this.sides, judged: this.judged.length });
+    this.panel.show(alert, { rendering, scenes, sides: alert && !alert.known ? {} : this.sides, judged: this.verdicts.judged.length });
     this.timeline.show(alert?.bbox, alert ? this._scenesOf(alert) : [], { rendering, ...this.sides });
-    this.switches.replaceChildren(...switches(this));
+    keepFocus(this.switches, () => this.switches.replaceChildren(...switches(this)));
     this.tags.children[0].textContent = `Before ${this.scenes.get(this.sides.before)?.acquired.slice(0, 10) ?? ""}`;
     this.tags.children[1].textContent = `After ${this.scenes.get(this.sides.after)?.acquired.slice(0, 10) ?? ""}`;
     this.keepView();
@@ -201,72 +262,39 @@ class Workspace {
   }
 
   step(by) {
-    if (!this.rows.length) return;
     const at = this.rows.findIndex((row) => row.id === this.selected);
-    const next = at < 0 ? 0 : Math.min(Math.max(at + by, 0), this.rows.length - 1);
-    this.select(this.rows[next].id);
+    const next = at < 0 ? this.free(null, 1) : this.free(this.selected, by);
+    if (next) this.select(next, { onward: by });
+  }
+
+  // The next row from one on that nobody else has in hand; with null the first.
+  free(id, by) {
+    const at = id === null ? -1 : this.rows.findIndex((row) => row.id === id);
+    const way = by > 0 ? this.rows.slice(at + 1) : this.rows.slice(0, Math.max(at, 0)).reverse();
+    return way.find((row) => !row.properties.holder)?.id ?? null;
   }
 
   // ---- verdicts
 
-  async judge(name, more = {}) {
-    const alert = this.byId.get(this.selected);
-    if (!alert) return this.toast("Choose an alert first: press ↓.");
-    const p = alert.properties;
-    const verdict = { alert_id: alert.id, alert_version: p.version, verdict: name, comment: this.panel.takeComment(), ...more };
-    const before = p.verdict;
-    const next = this._after(alert.id);
-    this._said(alert, [...before, { reviewer: "you", verdict: name, at: new Date().toISOString(), alert_version: p.version }]);
-    this.judged.push(alert.id);
-    this.mode = this.home;
-    this.panels.label.close();
-    this.select(next);
-    this.toast(`${VERDICTS[name].label}. Z goes back to it.`, "good");
-    try {
-      const kept = await this._post(verdict);
-      this._said(alert, [...before, { reviewer: kept.reviewer, verdict: name, at: kept.created, alert_version: p.version, review_id: kept.id }]);
-    } catch (error) {
-      this._said(alert, before);
-      this.judged = this.judged.filter((id) => id !== alert.id);
-      this.toast(`The verdict on ${alert.id} was not kept: ${error.message}`, "bad");
-    }
-  }
-
-  // one after the other: what was said last of an alert is what is kept last
-  _post(verdict) {
-    this._saving(1);
-    const kept = (this.posting ?? Promise.resolve()).then(() => api.review(verdict));
-    this.posting = kept.then(() => this._saving(-1), () => this._saving(-1));
-    return kept;
-  }
-
-  _saving(by) {
-    this.unsaved = (this.unsaved ?? 0) + by;
-    if (this.unsaved) this.root.dataset.saving = this.unsaved;
-    else delete this.root.dataset.saving;
-  }
-
-  _after(id) {
-    const at = this.rows.findIndex((row) => row.id === id);
-    return (this.rows[at + 1] ?? this.rows[at - 1])?.id ?? null;
-  }
-
-  _said(alert, said) {
-    alert.properties.verdict = said;
-    this.setFilter(this.filter);
-    this._draw();
+  judge(name, more = {}) {
+    return this.verdicts.judge(name, more);
   }
 
   back() {
-    const last = this.judged.pop();
-    if (!last) return this.toast("Nothing was judged yet.");
-    if (!matches(this.filter, this.byId.get(last))) {
-      this.filter = { ...this.filter, show: "all" };
-      this.queue.setFilter(this.filter);
-      this.setFilter(this.filter);
-    }
-    this.select(last);
-    this.toast("Judge it again: the newest verdict of a reviewer counts, the older one stays on record.");
+    return this.verdicts.back();
+  }
+
+  after(id) {
+    return this.free(id, 1) ?? this.free(id, -1);
+  }
+
+  // After a verdict: the review that is sent gives the alert back.
+  leave(next) {
+    this.mode = this.home;
+    this.panels.label.close();
+    this.areas.close();
+    this.hold.reviewed();
+    this.select(next, { onward: 1 });
   }
 
   accept() {
@@ -274,50 +302,31 @@ class Workspace {
   }
 
   setMode(mode) {
-    if (mode === this.mode || (mode === "label" && !this.selected)) return;
+    if (mode === this.mode || (mode === "label" && !this.shown)) return;
     this.panels.label.close();
+    if (mode !== "area") this.areas.close();
+    const labelled = this.mode === "label";
     this.mode = mode;
-    this._draw();
+    if (this.selected && this.mayReview && (mode === "label" || labelled)) this.hold.take(this.selected, mode === "label");
+    this.draw();
   }
 
   get panel() {
     return this.panels[this.mode];
   }
 
-  // ---- locks: whoever looks at an alert has it in hand
-
-  _lockSoon(id) {
-    this.locking = setTimeout(async () => {
-      try {
-        const held = await api.lock(id);
-        if (this.selected !== id) return void api.unlock(id).catch(() => {});
-        this.locked = id;
-        this.user = held.locked_by;
-        this.renewing = setInterval(() => api.lock(id).catch(() => {}), LOCK_AGAIN_MS);
-      } catch (error) {
-        if (error.status !== 409) return;
-        const alert = this.byId.get(id);
-        alert.properties.locked_by_other = true;
-        alert.properties.locked_by ??= "another reviewer";
-        if (this.selected === id) this._draw();
-        this._list();
-      }
-    }, LOCK_AFTER_MS);
-  }
-
-  _unlock() {
-    clearTimeout(this.locking);
-    clearInterval(this.renewing);
-    if (this.locked) api.unlock(this.locked).catch(() => {});
-    this.locked = null;
-  }
-
   // ---- the rest
 
-  export(kind) {
+  async export(kind) {
+    const place = new Map(this.rows.map((row, i) => [row.id, i]));
     const name = `alerts-${new Date().toISOString().slice(0, 10)}`;
-    if (kind === "csv") download(`${name}.csv`, "text/csv", csv(this.rows));
-    else download(`${name}.geojson`, "application/geo+json", geojson(this.rows));
+    try {
+      const every = (await api.alerts()).filter(({ id }) => place.has(id)).sort((a, b) => place.get(a.id) - place.get(b.id));
+      if (kind === "csv") download(`${name}.csv`, "text/csv", csv(every));
+      else download(`${name}.geojson`, "application/geo+json", geojson(every));
+    } catch (error) {
+      this.toast(error.message, "bad");
+    }
   }
 
   help() {
@@ -349,7 +358,18 @@ class Workspace {
 
   _placeUnderHeader() {
     const header = document.querySelector('[data-testid="stHeader"]');
-    this.root.style.top = `${header ? Math.round(header.getBoundingClientRect().bottom) : 0}px`;
+    if (!header) return; // Streamlit is still loading: the style sheet knows its usual height
+    this.resize.observe(header);
+    this.root.style.top = `${Math.round(header.getBoundingClientRect().bottom)}px`;
+  }
+
+  adopt(component) {
+    this.component = component;
+    this.mayReview = this.panels.review.mayReview = component.data.user?.role !== "viewer";
+    this._placeUnderHeader();
+    if (this.placed) this.draw();
+    this.kept = null;
+    this.keepView();
   }
 
   update(component) {
@@ -357,7 +377,9 @@ class Workspace {
   }
 
   remove() {
-    this._unlock();
+    this.hold.remove();
+    this.areas.close();
+    clearInterval(this.refreshing);
     this.unlisten();
     window.removeEventListener("beforeunload", this.leaving);
     this.panels.label.close();
@@ -365,10 +387,4 @@ class Workspace {
     this.queue.remove();
     this.map.remove();
   }
-}
-
-function boundsOf(geometry) {
-  const ring = geometry.coordinates.flat(geometry.type === "Polygon" ? 1 : 2);
-  const [lons, lats] = [ring.map((p) => p[0]), ring.map((p) => p[1])];
-  return [Math.min(...lons), Math.min(...lats), Math.max(...lons), Math.max(...lats)];
 }

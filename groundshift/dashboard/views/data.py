@@ -6,16 +6,23 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 import altair as alt
-import pandas as pd
 import streamlit as st
 
 from groundshift.dashboard import figures
 from groundshift.dashboard.chrome import nothing_yet
 from groundshift.dashboard.client import Api
 from groundshift.dashboard.figures import Rows
+from groundshift.dashboard.views import quality
+from groundshift.dashboard.views.charts import BAR, HEIGHT, draw, scale, title
 from groundshift.dashboard.workspace import coverage_map
 
-_COLOURS: Final = {"done": "#009e73", "ready": "#56b4e9", "skipped": "#e69f00", "failed": "#d55e00"}
+_COLOURS: Final = {
+    "done": "#009e73",
+    "ready": "#56b4e9",
+    "skipped": "#e69f00",
+    "failed": "#d55e00",
+    "refused": "#cc79a7",
+}
 _STATES: Final = {
     "confirmed": "#56b4e9",
     "provisional": "#8fc4e8",
@@ -23,8 +30,6 @@ _STATES: Final = {
     "finished": "#9aa3ad",
     "withdrawn": "#5b6570",
 }
-_HEIGHT: Final = 190
-_BAR: Final = "#5aa9e6"
 
 
 def show(api: Api) -> None:
@@ -32,6 +37,8 @@ def show(api: Api) -> None:
     stats = api.get("/api/stats")
     scenes = api.every("/api/scenes", "scenes", limit=1000)
     gaps = api.every("/api/gaps", "gaps")
+    seen = api.get("/api/stats/observations") if scenes else {"scenes": (), "tiles": ()}
+    labels = api.get("/api/labels")["labels"]
     if not scenes and not gaps:
         nothing_yet()
         return
@@ -41,15 +48,22 @@ def show(api: Api) -> None:
         _scenes(stats)
         _clouds(scenes)
     with right:
-        _coverage(stats, scenes)
+        _coverage(seen["tiles"], scenes)
+    _reasons(stats)
     _gaps(gaps)
+    left, right = st.columns([1, 1], gap="medium")
+    with left:
+        quality.bands(seen["scenes"])
+    with right:
+        quality.observations(seen["tiles"])
     left, right = st.columns([1, 1], gap="medium")
     with left:
         _alerts(stats)
         _durations(stats)
     with right:
         _models(stats)
-        _labels(stats)
+        quality.balance(stats["labels"])
+    quality.dataset(stats, labels)
 
 
 def _totals(stats: Mapping[str, Any], scenes: Rows) -> None:
@@ -70,57 +84,72 @@ def _totals(stats: Mapping[str, Any], scenes: Rows) -> None:
 
 def _scenes(stats: Mapping[str, Any]) -> None:
     frame = figures.scenes_by_month(stats["scenes_by_month"])
-    _title("Scenes over time", "Scenes by month of acquisition and by how they ended.")
+    title(
+        "Scenes over time",
+        "Scenes by month of acquisition and by how they ended; what was refused or failed before "
+        "it became a scene, by month of arrival.",
+    )
     chart = (
         alt.Chart(frame)
         .mark_bar()
         .encode(
             x=alt.X("month:O", title=None, axis=alt.Axis(labelAngle=-45)),
             y=alt.Y("scenes:Q", title="scenes", axis=alt.Axis(tickMinStep=1)),
-            color=_scale("outcome", _COLOURS),
+            color=scale("outcome", _COLOURS),
             tooltip=["month", "ended", "scenes"],
         )
     )
-    _draw(chart)
+    draw(chart)
 
 
 def _clouds(scenes: Rows) -> None:
     frame = figures.clouds(scenes)
-    _title(
+    title(
         "Not observed",
         "Percent of each compared run's ground that cloud, shadow or missing data hid, on either "
         "date. Scenes without a run are left out.",
     )
     chart = (
         alt.Chart(frame)
-        .mark_circle(size=60, color=_BAR, opacity=0.9)
+        .mark_circle(size=60, color=BAR, opacity=0.9)
         .encode(
             x=alt.X("acquired:T", title=None),
             y=alt.Y("unseen:Q", title="percent", scale=alt.Scale(domain=[0, 100])),
             tooltip=["scene", alt.Tooltip("unseen:Q", format=".0f")],
         )
     )
-    _draw(chart)
+    draw(chart)
 
 
-def _coverage(stats: Mapping[str, Any], scenes: Rows) -> None:
-    _title(
+def _coverage(tiles: Rows, scenes: Rows) -> None:
+    title(
         "Where",
-        "Outlines: scenes, by how they ended. Shade: how many scenes reach the tile "
-        "(4.48 km), valid or not.",
+        "Outlines: scenes, by how they ended. Shade: how many of the latest 60 scenes show at "
+        "least half of the tile (4.48 km). Point at one for its counts.",
     )
-    coverage_map(figures.footprints(scenes), figures.tile_polygons(stats["tiles"]))
-    tiles = pd.DataFrame(stats["tiles"], columns=["tile", "scenes", "mean_valid_fraction"])
-    if not tiles.empty:
-        st.caption(
-            f"{len(tiles)} tiles, {tiles['scenes'].min()} to {tiles['scenes'].max()} scenes each; "
-            f"{tiles['mean_valid_fraction'].mean():.0%} of those scenes' pixels are valid on "
-            "average."
+    coverage_map(figures.footprints(scenes), figures.tile_polygons(tiles))
+
+
+def _reasons(stats: Mapping[str, Any]) -> None:
+    frame = figures.reasons(stats["scenes_by_month"])
+    if frame.empty:
+        return
+    title("Why not compared", "Scenes and arrivals by the reason for which they were not compared.")
+    chart = (
+        alt.Chart(frame)
+        .mark_bar()
+        .encode(
+            y=alt.Y("reason:N", title=None, sort="-x", axis=alt.Axis(labelLimit=260)),
+            x=alt.X("scenes:Q", title="scenes", axis=alt.Axis(tickMinStep=1)),
+            color=scale("outcome", _COLOURS),
+            tooltip=["outcome", "reason", "scenes"],
         )
+    )
+    draw(chart, height=70 + 26 * len(frame))
 
 
 def _gaps(rows: Rows) -> None:
-    _title("Gaps", "Every scene that was not compared, and why. `groundshift gaps` lists the same.")
+    title("Gaps", "Every scene that was not compared, and why. `groundshift gaps` lists the same.")
     if not rows:
         st.success("No gap: every scene that came was compared.", icon=":material/check:")
         return
@@ -134,79 +163,39 @@ def _gaps(rows: Rows) -> None:
 
 def _alerts(stats: Mapping[str, Any]) -> None:
     frame = figures.alerts_by_class(stats["alerts"])
-    _title("Alerts by change", "Alerts that stand now, by what changed into what, and by state.")
+    title("Alerts by change", "Alerts that stand now, by what changed into what, and by state.")
     chart = (
         alt.Chart(frame)
         .mark_bar()
         .encode(
             y=alt.Y("change:N", title=None, sort="-x", axis=alt.Axis(labelLimit=220)),
             x=alt.X("alerts:Q", title="alerts", axis=alt.Axis(tickMinStep=1)),
-            color=_scale("state", _STATES),
+            color=scale("state", _STATES),
             tooltip=["change", "state", "alerts", alt.Tooltip("hectares:Q", format=".1f")],
         )
     )
-    _draw(chart, height=max(_HEIGHT, 24 * frame["change"].nunique()))
+    draw(chart, height=max(HEIGHT, 24 * frame["change"].nunique()))
 
 
 def _durations(stats: Mapping[str, Any]) -> None:
     frame = figures.durations(stats["runs"])
-    _title("Run durations", "Seconds from plan to products of each finished run, the latest 500.")
+    title("Run durations", "Seconds from plan to products of each finished run, the latest 500.")
     chart = (
         alt.Chart(frame)
-        .mark_circle(size=60, color=_BAR, opacity=0.9)
+        .mark_circle(size=60, color=BAR, opacity=0.9)
         .encode(
             x=alt.X("finished:T", title=None),
             y=alt.Y("seconds:Q", title="seconds"),
             tooltip=["scene_id", alt.Tooltip("seconds:Q", format=".1f")],
         )
     )
-    _draw(chart)
+    draw(chart)
 
 
 def _models(stats: Mapping[str, Any]) -> None:
-    _title(
+    title(
         "Model sets",
-        "Runs of each set of three models (first 8 digits of their digests). Accepted: accept and "
-        "redraw among accept, redraw and reject.",
+        "Runs of each set of three models (first 8 digits of their digests). Traffic: its share of "
+        "the latest 100 runs. Accepted: accept and redraw among accept, redraw and reject.",
     )
     st.dataframe(figures.model_sets(stats["model_sets"]), hide_index=True)
-
-
-def _labels(stats: Mapping[str, Any]) -> None:
-    labels = stats["labels"]
-    _title("Label balance", "Hectares of verified change in the newest version of each tile.")
-    frame = figures.label_balance(labels)
-    if frame.empty:
-        st.info(
-            "No verified change yet: accept or redraw alerts on the Review page.",
-            icon=":material/info:",
-        )
-        return
-    chart = (
-        alt.Chart(frame)
-        .mark_bar(color=_BAR)
-        .encode(
-            y=alt.Y("change:N", title=None, sort="-x", axis=alt.Axis(labelLimit=220)),
-            x=alt.X("hectares:Q", title="hectares"),
-            tooltip=["change", alt.Tooltip("hectares:Q", format=".2f")],
-        )
-    )
-    _draw(chart)
-    pixels = labels["pixels"]
-    st.caption(
-        "Pixels of 100 m²: " + ", ".join(f"{count:,} {kind}" for kind, count in pixels.items())
-    )
-
-
-def _title(name: str, counts: str) -> None:
-    st.markdown(f"##### {name}")
-    st.caption(counts)
-
-
-def _scale(field: str, colours: Mapping[str, str]) -> alt.Color:
-    scale = alt.Scale(domain=list(colours), range=list(colours.values()))
-    return alt.Color(f"{field}:N", scale=scale, legend=alt.Legend(title=None, orient="top"))
-
-
-def _draw(chart: alt.Chart, *, height: int = _HEIGHT) -> None:
-    st.altair_chart(chart.properties(height=height), width="stretch")

@@ -18,7 +18,8 @@ _REVIEW: Final = """
 
 **D** opens the outline for redrawing. **?** shows every key.
 
-Whoever looks at an alert has it in hand: others see that, and their queue skips it.
+Whoever looks at an alert has it in hand: others see that, and their queue skips it. Whoever draws a
+label has its whole tile in hand.
 """
 _WORDS: Final = """
 ##### Words
@@ -32,6 +33,9 @@ _WORDS: Final = """
 | first, provisional, confirmed | seen once; one later scene agrees; two later scenes agree |
 | withdrawn | more later scenes spoke against it than for it |
 | not observed | nodata, cloud or shadow on either date: nothing is said about that ground |
+| area | a polygon that somebody saved, to look at what lies inside |
+| tile | a square of 4.48 km: what reviews of its ground add up to is what models learn from |
+| ignored | ground that a reviewer vouches for neither way: it is left out of the tile |
 | observed | the share of the alert's polygon that both dates show |
 | probability | how sure the change classifier is, averaged over the polygon |
 """

@@ -207,3 +207,46 @@ def test_the_documentation_page_needs_no_other_host(world):
     page = world.client().get("/api/docs").text
     assert "/api/alerts" in page
     assert "http" not in page.replace("http-equiv", "")
+
+
+# All at once, for the map
+
+
+def test_columns_say_what_the_list_says(world):
+    client = world.client(user="ann")
+    house = world.alert("house")
+    body = {"alert_id": house["id"], "alert_version": 1, "verdict": "accept"}
+    client.post("/api/reviews", json=body)
+    found = client.get("/api/alerts/columns").json()
+    columns, words = found["columns"], found["words"]
+    assert found["numberMatched"] == len(columns["id"]) == len(BOXES)
+    for feature in client.get("/api/alerts").json()["features"]:
+        at, properties = columns["id"].index(feature["id"]), feature["properties"]
+        for name in ("version", "probability", "supports", "score"):
+            assert columns[name][at] == properties[name], name
+        for name in ("state", "from_class", "to_class", "site_id"):
+            assert words[name][columns[name][at]] == properties[name], name
+        assert words["day"][columns["day"][at]] == properties["last_seen"][:10]
+        box = [columns[side][at] for side in ("west", "south", "east", "north")]
+        assert box == pytest.approx(feature["bbox"], abs=1e-6)
+        assert found["verdicts"].get(feature["id"], []) == properties["verdict"]
+
+
+def test_columns_are_sent_again_only_when_something_changed(world):
+    client = world.client()
+    first = client.get("/api/alerts/columns")
+    again = {"if-none-match": first.headers["etag"]}
+    assert client.get("/api/alerts/columns", headers=again).status_code == 304
+    other = world.client(tenant="globex").get("/api/alerts/columns", headers=again)
+    assert other.status_code == 200  # another tenant's are others
+    house = world.alert("house")
+    client.post(
+        "/api/reviews", json={"alert_id": house["id"], "alert_version": 1, "verdict": "unsure"}
+    )
+    assert client.get("/api/alerts/columns", headers=again).status_code == 200
+
+
+def test_columns_of_nothing_are_empty(world):
+    found = world.client(tenant="nobody").get("/api/alerts/columns").json()
+    assert found["columns"]["id"] == []
+    assert found["columns"]["west"] == []

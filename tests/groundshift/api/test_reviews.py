@@ -5,6 +5,7 @@ from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 
 import pytest
+import shapely
 from api_world import BOXES, degrees, outline
 from sqlalchemy import select
 
@@ -213,3 +214,68 @@ def test_reviews_page_newest_first(world):
     seen = [one["alert_id"] for one in (*first["reviews"], *rest["reviews"])]
     assert sorted(seen) == sorted(world.alert(name)["id"] for name in BOXES)
     assert client.get("/api/alerts?reviewed=true").json()["numberMatched"] == len(BOXES)
+
+
+# Ignored ground
+
+
+def test_ignored_ground_is_kept_with_the_verdict(world):
+    alert, left_out = world.alert("house"), degrees(outline("house").buffer(-50))
+    client = world.client()
+    said = client.post("/api/reviews", json=review(alert, ignore=left_out)).json()
+    assert said["ignore"]["type"] == "Polygon"
+    assert said["geometry"] is None
+    again = client.post("/api/reviews", json=review(alert, ignore=left_out))
+    assert again.status_code == 200  # the same is the same
+    assert client.post("/api/reviews", json=review(alert)).status_code == 201  # without is another
+
+
+@pytest.mark.parametrize(
+    "more",
+    [
+        {"verdict": "unsure", "ignore": degrees(outline("house"))},
+        {"ignore": {"type": "Point", "coordinates": [1, 2]}},
+        {"ignore": degrees(shapely.box(0, 0, 1000, 1000))},
+        {"ignore": {"type": "Polygon", "coordinates": [[[0, 0], [90, 0], [90, 80], [0, 0]]]}},
+    ],
+)
+def test_ignored_ground_that_means_nothing_is_refused(world, more):
+    answer = world.client().post("/api/reviews", json=review(world.alert("house"), **more))
+    assert answer.status_code == 400
+    assert outbox(world, AlertReviewed.WORD) == []
+
+
+# Whoever labels has the tile alone
+
+
+def test_who_labels_has_the_whole_tile_to_themselves(world):
+    ann, bob = world.client(user="ann"), world.client(user="bob")
+    house, flood = world.alert("house")["id"], world.alert("flood")["id"]  # of one tile
+    held = ann.post(f"/api/queue/{house}/lock", params={"labelling": True}).json()
+    assert held["labelling"] is True
+    (box,) = held["boxes"]
+    west, south, east, north = world.alert("flood")["bbox"]
+    assert box[0] < west < east < box[2]
+    assert box[1] < south < north < box[3]
+    for labelling in (True, False):
+        refused = bob.post(f"/api/queue/{flood}/lock", params={"labelling": labelling})
+        assert refused.status_code == 409
+        assert "ann has the same tile" in refused.json()["detail"]
+    assert queue(bob) == []
+    assert bob.post("/api/queue/next").status_code == 204
+    assert flood in queue(ann)
+    (seen,) = bob.get("/api/queue/held").json()["held"]
+    assert (seen["alert_id"], seen["locked_by"], seen["boxes"]) == (house, "ann", [box])
+    assert ann.get("/api/queue/held").json()["held"] == []
+    assert world.client(tenant="globex").get("/api/queue/held").json()["held"] == []
+    ann.delete(f"/api/queue/{house}/lock")
+    assert bob.post(f"/api/queue/{flood}/lock", params={"labelling": True}).status_code == 200
+
+
+def test_nobody_labels_a_tile_that_another_reviews(world):
+    ann, bob = world.client(user="ann"), world.client(user="bob")
+    house, flood = world.alert("house")["id"], world.alert("flood")["id"]
+    assert ann.post(f"/api/queue/{house}/lock").status_code == 200
+    assert bob.post(f"/api/queue/{flood}/lock", params={"labelling": True}).status_code == 409
+    assert bob.post("/api/queue/next", params={"labelling": True}).status_code == 204
+    assert bob.post(f"/api/queue/{flood}/lock").status_code == 200  # to look is to share

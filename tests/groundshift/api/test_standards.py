@@ -1,7 +1,7 @@
 """Other people's clients and schemas: OpenAPI, OGC API - Features, STAC.
 
-OGC's own JSON schemas come with no installed package: answers are held against the GeoJSON schemas
-that pystac ships, and against what the standard's core asks for.
+Features are held against the GeoJSON schemas that pystac ships; test_ogc_schemas holds every page
+against what the standard asks for.
 """
 
 import json
