@@ -238,19 +238,30 @@ def draw(report: dict[str, Any], path: Path) -> None:
     from matplotlib import pyplot
 
     names = list(report["ways"])
-    middles = [report["ways"][name]["seconds"] for name in names]
-    ranges = np.array([report["ways"][name]["range"] for name in names])
-    figure, axes = pyplot.subplots(figsize=(7, 0.6 * len(names) + 1.2), layout="constrained")
-    spread = np.abs(ranges.T - middles)
-    axes.barh(names, middles, xerr=spread, color="#2f6f9f", ecolor="#333333", capsize=3)
-    for place, name in enumerate(names):
-        ratio = report["ways"][name]["over_one_worker"]
-        axes.annotate(f"x {ratio:.2f}", (0, place), (4, 0), textcoords="offset points",
-                      va="center", color="white", fontweight="bold")  # fmt: skip
-    axes.invert_yaxis()
-    axes.set_xlabel(f"seconds of an epoch ({report['samples']} samples); x: over one worker")
-    axes.set_title(f"{report['model']} on {report['cpus']} shared CPU cores")
-    axes.spines[["top", "right"]].set_visible(False)
+    ways = [report["ways"][name] for name in names]
+    figure, (wall, cpu) = pyplot.subplots(
+        1, 2, figsize=(9, 0.55 * len(names) + 1.3), sharey=True, layout="constrained"
+    )
+    ranges = np.array([way["range"] for way in ways])
+    for axes, key, ratio, title in (
+        (wall, "seconds", "over_one_worker", "seconds of an epoch (bars: range)"),
+        (cpu, "cpu_seconds", "cpu_over_one_worker", "CPU seconds of all workers"),
+    ):
+        middles = np.array([way[key] for way in ways])
+        ends = ranges[:, 1] if axes is wall else middles
+        spread = np.abs(ranges.T - middles) if axes is wall else None
+        axes.barh(names, middles, xerr=spread, color="#2f6f9f", ecolor="#333333", capsize=3)
+        for place, way in enumerate(ways):
+            axes.annotate(f"x {way[ratio]:.2f}", (ends[place], place), (6, 0),
+                          textcoords="offset points", va="center")  # fmt: skip
+        axes.set_xlim(0, float(ends.max()) * 1.2)
+        axes.set_xlabel(title)
+        axes.spines[["top", "right"]].set_visible(False)
+    wall.invert_yaxis()
+    figure.suptitle(
+        f"{report['model']}, {report['samples']} samples, {report['cpus']} shared CPU cores"
+        " (x: over one worker)"
+    )
     figure.savefig(path, dpi=110)
 
 

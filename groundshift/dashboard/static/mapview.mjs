@@ -71,13 +71,13 @@ export class MapView {
 
   setAlerts(alerts) {
     const features = alerts.map((alert) => light(alert, { type: "Point", coordinates: middle(alert.bbox) }));
-    for (const map of this.both) map.getSource("points").setData({ type: "FeatureCollection", features });
+    for (const map of this.both) map.getSource("points")?.setData({ type: "FeatureCollection", features });
   }
 
   // Those whose outlines are known.
   setShapes(alerts) {
     const features = alerts.map((alert) => light(alert, alert.geometry));
-    for (const map of this.both) map.getSource("alerts").setData({ type: "FeatureCollection", features });
+    for (const map of this.both) map.getSource("alerts")?.setData({ type: "FeatureCollection", features });
   }
 
   // Where thousands are in view, points stand for outlines at any zoom.
@@ -92,11 +92,11 @@ export class MapView {
 
   setAreas(areas, chosen) {
     const features = areas.map(({ id, name, geometry }) => ({ type: "Feature", properties: { name, chosen: id === chosen }, geometry }));
-    this.ready.then(() => this.both.forEach((map) => map.getSource("areas").setData({ type: "FeatureCollection", features })));
+    this.ready.then(() => !this.removed && this.both.forEach((map) => map.getSource("areas")?.setData({ type: "FeatureCollection", features })));
   }
 
   setDiff(collection) {
-    for (const map of this.both) map.getSource("diff").setData(collection ?? NOTHING);
+    for (const map of this.both) map.getSource("diff")?.setData(collection ?? NOTHING);
   }
 
   get bounds() {
@@ -121,12 +121,12 @@ export class MapView {
 
   setSites(sites) {
     const features = sites.map((site) => ({ type: "Feature", properties: { name: site.name }, geometry: site.geometry }));
-    for (const map of this.both) map.getSource("sites").setData({ type: "FeatureCollection", features });
+    for (const map of this.both) map.getSource("sites")?.setData({ type: "FeatureCollection", features });
   }
 
   select(alert) {
     const features = alert?.geometry ? [alert] : [];
-    for (const map of this.both) map.getSource("selected").setData({ type: "FeatureCollection", features });
+    for (const map of this.both) map.getSource("selected")?.setData({ type: "FeatureCollection", features });
   }
 
   showScene(side, sceneId, rendering) {
@@ -175,6 +175,7 @@ export class MapView {
   }
 
   remove() {
+    this.removed = true;
     this.resizing.disconnect();
     for (const map of this.both) map.remove();
   }

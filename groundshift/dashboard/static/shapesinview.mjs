@@ -23,7 +23,7 @@ export class ShapesInView {
         if (alert) alert.geometry ??= geometry;
       }
     }
-    this._paint(alerts.filter((alert) => alert.geometry));
+    if (!map.removed) this._paint(alerts.filter((alert) => alert.geometry));
   }
 
   forget() {

@@ -96,6 +96,7 @@ export class Workspace {
       this.setFilter(this.filter);
       this.root.dataset.listed = "true";
       const [, scenes, sites, areas] = await Promise.all([...asked, this.map.ready]);
+      if (this.map.removed) return; // somebody left meanwhile
       this._place(scenes, sites, areas);
       this.refreshing = setInterval(() => this._refresh(), REFRESH_MS);
     } catch (error) {
@@ -196,7 +197,7 @@ export class Workspace {
     this._open(alert); // with what the list knows, at once
     if (!alert || alert.known) return;
     whole(alert).then(
-      () => this.selected === id && this._open(alert),
+      () => this.selected === id && this.placed && this._open(alert),
       (error) => this.toast(error.message, "bad"),
     );
   }
@@ -243,6 +244,7 @@ export class Workspace {
   }
 
   draw() {
+    if (!this.placed) return;
     const { rendering, scenes, shown: alert = null } = this;
     for (const side of ["before", "after"]) this.map.showScene(side, this.sides[side], rendering);
     this.map.showUnseen(this.unseen ? this.run : null);
@@ -377,6 +379,7 @@ export class Workspace {
   }
 
   remove() {
+    this.placed = false;
     this.hold.remove();
     this.areas.close();
     clearInterval(this.refreshing);

@@ -13,7 +13,7 @@ from groundshift.dashboard.chrome import nothing_yet
 from groundshift.dashboard.client import Api
 from groundshift.dashboard.figures import Rows
 from groundshift.dashboard.views import quality
-from groundshift.dashboard.views.charts import BAR, HEIGHT, draw, scale, title
+from groundshift.dashboard.views.charts import BAR, HEIGHT, draw, ready, scale, title
 from groundshift.dashboard.workspace import coverage_map
 
 _COLOURS: Final = {
@@ -34,6 +34,7 @@ _STATES: Final = {
 
 def show(api: Api) -> None:
     """The whole page."""
+    ready()
     stats = api.get("/api/stats")
     scenes = api.every("/api/scenes", "scenes", limit=1000)
     gaps = api.every("/api/gaps", "gaps")
