@@ -61,7 +61,8 @@ Written by `python benchmarks/cost.py --page docs/models/cost.md`; measured {day
 ## Prices
 
 - AWS Fargate, Linux on x86, US East (N. Virginia): {vcpu_s} USD per vCPU second, from the worked
-  example of [Amazon ECS pricing](https://aws.amazon.com/ecs/pricing/) as of 2026-09-20;
+  example of [Amazon ECS pricing](https://aws.amazon.com/ecs/pricing/) as of 2026-09-20 (read in a
+  transcription of that page, not live);
   {gb_h} USD per GB hour of memory, from
   [Vantage](https://www.vantage.sh/blog/fargate-pricing) and, the same on 2026-06-17,
   [FactualMinds](https://www.factualminds.com/blog/amazon-fargate-ecs-task-pricing-2026/).

@@ -35,6 +35,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 from training import corpus, loop, nets, samples
 
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # for the spawned workers, as in a training
 DOCS = Path(__file__).parents[1] / "docs" / "models"
 
 

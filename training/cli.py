@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import importlib.util
 import logging
+import os
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Final
@@ -53,7 +54,9 @@ Rate = Annotated[float, typer.Option(help="Highest learning rate.")]
 Width = Annotated[float, typer.Option(help="Factor on the network's channels.")]
 RealShare = Annotated[float, typer.Option(help="Share of samples from unlabelled real pairs.")]
 PasteShare = Annotated[float, typer.Option(help="Of those, the share with construction pasted in.")]
-Threads = Annotated[int, typer.Option(help="CPU threads of each process.")]
+Threads = Annotated[
+    int, typer.Option(help="CPU threads of each process; 0: the cores, shared by all.")
+]
 Seed = Annotated[int, typer.Option(help="Seed of weights and samples.")]
 Workers = Annotated[int, typer.Option(help="Ray Train's workers; 0: train here, without Ray.")]
 Address = Annotated[
@@ -108,7 +111,7 @@ def train(
     width: Width = 1.0,
     real_share: RealShare = 0.6,
     paste_share: PasteShare = 0.5,
-    threads: Threads = 2,
+    threads: Threads = 0,
     seed: Seed = 0,
     workers: Workers = 0,
     address: Address = "",
@@ -136,7 +139,7 @@ def train(
     given = tuple(pairs or ()), oscd, cloudsen12, labels, tuple(hold_out or ()), accept_licence
     job = pipeline.Job(
         model.value, work, out,
-        loop.Recipe(most, minutes, batch, rate, seed, threads, every),
+        loop.Recipe(most, minutes, batch, rate, seed, _threads(threads, workers), every),
         simulated=simulated, real_share=real_share, paste_share=paste_share, width=width,
         workers=workers, address=address or None, storage=storage,
         inputs=collect.Inputs(simulated, None, *given),
@@ -159,7 +162,7 @@ def tune(
     steps: TrialSteps = 800,
     minutes: Minutes = 60.0,
     at_once: AtOnce = 1,
-    threads: Threads = 2,
+    threads: Threads = 0,
     seed: Seed = 0,
     address: Address = "",
     simulated: Simulated = 400,
@@ -176,7 +179,7 @@ def tune(
     from training import tune as searching
 
     _say()
-    recipe = loop.Recipe(steps, minutes, seed=seed, threads=threads)
+    recipe = loop.Recipe(steps, minutes, seed=seed, threads=_threads(threads, at_once))
     job = pipeline.Job(
         model.value, work, work, recipe,
         simulated=simulated, address=address or None, storage=storage,
@@ -187,6 +190,10 @@ def tune(
     found = searching.search(job, wanted, data=None if smoke else data or realdata.data_root())
     typer.echo(f"best of {found.trials} trials: score {found.score:.3f}")
     typer.echo(found.command(model.value))
+
+
+def _threads(wanted: int, processes: int) -> int:
+    return wanted or max(1, (os.cpu_count() or 1) // max(1, processes))
 
 
 def _say() -> None:
@@ -203,3 +210,6 @@ def require_torch(*more: str) -> None:
         raise Misconfigured(
             f"training needs {', '.join(missing)}: pip install 'groundshift[training]'"
         )
+    # Read when torch is imported. Threads that wait for each other by spinning make a step ten
+    # times slower as soon as another program wants a core (docs/training.md).
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.ndimage import gaussian_filter
+from scipy.ndimage import binary_dilation, gaussian_filter
 
 from geodata_etl.bands import Cloud
 from training.noise import fractal
@@ -25,6 +25,9 @@ _THIN, _HAZE = 0.5, 0.2
 """From the first on it is thin cloud (40 % of the contrast is lost), from the second on unsure."""
 _VISIBLE = 0.025
 """A veil that changes every visible band by less is unsure: one over bright sand looks like it."""
+RIM_PX = 4
+"""Analysts draw a cloud with its rim of droplets, and what spills over it spoils the comparison."""
+_ROUND = np.ones((3, 3), bool)
 _DARK = 0.25
 """Share of direct light lost from which a pixel counts as shadow."""
 
@@ -55,6 +58,29 @@ def _labels(depth: Float, dark: Float, veil: Float) -> NDArray[np.uint8]:
     mask[(depth > _THIN) & (np.abs(veil).max(axis=0) > _VISIBLE)] = Cloud.THIN
     mask[depth > _THICK] = Cloud.CLOUD
     return mask
+
+
+def advised(
+    label: NDArray[np.uint8], cloud: NDArray[np.bool_], shadow: NDArray[np.bool_]
+) -> NDArray[np.uint8]:
+    """A synthetic mask with what a teacher sees in the same picture (all [H,W]).
+
+    Clouds it sees where the mask holds none are veils; its shadows are believed where the mask is
+    unsure.
+    """
+    merged = label.copy()
+    merged[(label == UNSURE) & shadow] = Cloud.SHADOW
+    merged[(label != Cloud.CLOUD) & cloud] = Cloud.THIN
+    return merged
+
+
+def rimmed(label: NDArray[np.uint8], *, px: int = RIM_PX) -> NDArray[np.uint8]:
+    """A mask whose clouds have a rim of thin cloud; their shadows stay shadows."""
+    if not px:
+        return label
+    hidden = (label == Cloud.CLOUD) | (label == Cloud.THIN)
+    rim = binary_dilation(hidden, _ROUND, iterations=px) & ~hidden & (label != Cloud.SHADOW)
+    return np.where(rim, Cloud.THIN, label).astype(np.uint8)
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ import numpy as np
 
 from geodata_etl.bands import Cloud
 from groundshift.errors import Misconfigured
-from groundshift.settings import Settings
+from groundshift.opening import settings_of
 from training import manifest, realdata, samples, sources, split
 from training.corpus import HELD_OUT_SEED, SimPair
 from training.dataset import UNKNOWN, Sample, Source
@@ -62,7 +62,7 @@ class Inputs:
         found += [Oscd(self.oscd)] if self.oscd is not None else []
         found += [CloudSen12(self.cloudsen12)] if self.cloudsen12 is not None else []
         if self.labels:
-            settings = Settings()
+            settings = settings_of()
             store = open_objects(self.labels, settings)
             found.append(sources.VerifiedTiles(store, sources.current_labels(settings)))
         return found

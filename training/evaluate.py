@@ -10,6 +10,7 @@ from typing import Final
 import numpy as np
 import onnxruntime
 from numpy.typing import NDArray
+from scipy.stats import rankdata
 
 from geodata_etl.bands import NOT_OBSERVED, PROBABILITY_MAX
 from geodata_etl.grid import HALO_PX, TILE_PX
@@ -74,6 +75,14 @@ def score(predicted: Mask, truth: Mask, valid: Mask) -> Scores:
     """Count over the valid pixels; all [H,W]."""
     p, t = predicted & valid, truth & valid
     return Scores(int((p & t).sum()), int((p & ~t).sum()), int((~p & t).sum()))
+
+
+def auroc(scores: NDArray[np.generic], truth: Mask) -> float:
+    """Chance that a changed pixel scores higher than an unchanged one; ties count half. Flat."""
+    ranks = rankdata(scores)
+    changed, unchanged = int(truth.sum()), int((~truth).sum())
+    above = float(ranks[truth].sum()) - changed * (changed + 1) / 2
+    return above / max(1, changed * unchanged)
 
 
 def cva_otsu(before: Stack, after: Stack, valid: Mask) -> Mask:

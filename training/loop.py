@@ -32,6 +32,7 @@ Batch = dict[str, Tensor]
 Judge = Callable[[nn.Module], Mapping[str, float]]
 """Scores of a network on held-out sites; ``score`` decides which weights are kept."""
 Weights = Mapping[str, Tensor]
+Facts = Mapping[str, float | str]
 Draw = Callable[[np.random.Generator, int], list[Arrays]]
 
 _POINT_STEPS: Final = 10
@@ -168,19 +169,19 @@ class Course:
     """The first worker asks it at each checkpoint."""
     watch: Callable[[State], None] | None = None
     """Told after each checkpoint."""
-    facts: Mapping[str, float] = field(default_factory=dict)
-    """Kept in the checkpoint as they are."""
+    facts: Facts = field(default_factory=dict)
+    """Kept in the checkpoint; one that was made with others is of another training."""
 
     def run(self) -> State:
         """Train to the recipe's end, from the keeper's checkpoint where it has one.
 
-        Raises Misconfigured where the checkpoint is of another network.
+        Raises Misconfigured where the checkpoint is of another training.
         """
         recipe, team = self.recipe, self.team
         torch.set_num_threads(recipe.threads)
         self.net.to(team.device, memory_format=torch.channels_last)  # a fifth faster
         optimiser = torch.optim.AdamW(self.net.parameters(), lr=recipe.rate, weight_decay=1e-4)
-        state, best = _resume(self.keeper, self.net, optimiser)
+        state, best = _resume(self.keeper, self.net, optimiser, self.facts)
         learner = team.wrap(Learner(self.net))
         share = math.ceil(recipe.batch / team.size)
         replay = Replay(self.draw, first=8 * share, fresh=max(1, share // 4))
@@ -334,11 +335,17 @@ def read(path: Path) -> dict[str, Any]:
 
 
 def _resume(
-    keeper: Keeper, net: nn.Module, optimiser: torch.optim.Optimizer
+    keeper: Keeper, net: nn.Module, optimiser: torch.optim.Optimizer, facts: Facts
 ) -> tuple[State, Weights | None]:
     found = keeper.load()
     if found is None:
         return State(), None
+    for key, wanted in facts.items():
+        if (had := found.get("facts", {}).get(key, wanted)) != wanted:
+            raise Misconfigured(
+                f"the checkpoint is of a training with {key} {had!s:.20}, not {wanted!s:.20}: name"
+                " another work folder (--work), or remove the checkpoint to begin anew"
+            )
     _fill(net, found["net"])
     optimiser.load_state_dict(found["optimiser"])
     log.info("goes on at step %d", found["done"])

@@ -37,7 +37,7 @@ class Widths:
     """Kernel at 1/8: 1 instead of 3 takes 8 px off the reach (a class mask flips at a hair)."""
 
 
-CLEAR_MARGIN = 1.0
+CLEAR_MARGIN = 0.25
 """By how much of a logit a pixel must be clear rather than anything else: a cloud that is missed
 becomes a false alarm, clear ground that is hidden is seen at the next date."""
 CLOUD_WIDTHS = Widths((16, 24, 40), (24, 16, 16), coarse_kernel=1)
@@ -184,15 +184,18 @@ class ChangeClassifier(nn.Module):  # type: ignore[misc]  # torch has no types h
     """Two dates' bands and class probabilities -> ``change`` uint8 [N,H,W].
 
     `bias` is added to the logit: training fits it so that a fixed level separates (the prior of
-    pasted samples is not the prior of scenes).
+    pasted samples is not the prior of scenes). `spread` divides it on the way out: a network that
+    is surer than a level can say would give most ground the same level, and lose its ranking.
     """
 
     bias: Tensor
+    spread: Tensor
 
     def __init__(self, widths: Widths = CHANGE_WIDTHS) -> None:
         super().__init__()
         self.net = _unet(widths, inputs=32, outputs=1)
         self.register_buffer("bias", torch.zeros(1))
+        self.register_buffer("spread", torch.ones(1))
 
     def logits(self, before: Tensor, after: Tensor, before_p: Tensor, after_p: Tensor) -> Tensor:
         """float [N,1,H,W]."""
@@ -213,8 +216,8 @@ class ChangeClassifier(nn.Module):  # type: ignore[misc]  # torch has no types h
     ) -> Tensor:
         """The change probability; 255 where either date is nodata."""
         seen = observed(reflectance(before)) & observed(reflectance(after))
-        p = torch.sigmoid(self.logits(before, after, before_probabilities, after_probabilities))
-        return quantise(p, seen).squeeze(1)
+        logits = self.logits(before, after, before_probabilities, after_probabilities)
+        return quantise(torch.sigmoid(logits / self.spread), seen).squeeze(1)
 
 
 def _probability(levels: Tensor) -> Tensor:

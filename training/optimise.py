@@ -76,30 +76,45 @@ def optimise(
 
     Example: groundshift optimise --docs docs/models --edge groundshift/model_store_edge
     """
-    if importlib.util.find_spec("onnx") is None:
-        raise Misconfigured("optimising needs onnx: pip install 'groundshift[training]'")
-    from training import realdata, triton_store, variant_store
+    _require_onnx()
+    from training import realdata, variant_store
     from training.evaluation.run import Plan
 
     root = None if simulated_only else data or realdata.data_root()
     plan = Plan(sites=sites, failure_sites=failure_sites, data=root)
     console = Console(quiet=json)
+    drawn = variant_store.calibration(root)
     with as_file(files("groundshift") / "model_store") as package:
-        store = models or package
-        drawn = variant_store.calibration(root)
-        found = run(store, out, plan, drawn, console=console, rounds=rounds)
+        found = run(models or package, out, plan, drawn, console=console, rounds=rounds)
     _show(console, found)
+    shipped = _deliver(found, out, docs=docs, triton=triton, edge=edge)
+    if json:
+        typer.echo(json_module.dumps(found))
+    if not shipped:
+        raise typer.Exit(REFUSED)
+
+
+def _require_onnx() -> None:
+    if importlib.util.find_spec("onnx") is None:
+        raise Misconfigured("optimising needs onnx: pip install 'groundshift[training]'")
+
+
+def _deliver(
+    found: dict[str, Any], out: Path, *, docs: Path | None, triton: Path | None, edge: Path | None
+) -> bool:
+    """Put what was asked for where it was asked for; False where the gate keeps int8 back."""
+    from training import triton_store, variant_store
+
     if docs is not None:
         write(found, docs)
     if triton is not None:
         triton_store.write(out / variant_store.FOLDED, triton)
-    ships = found["variants"][variant_store.INT8]["gate"]["ships"]
-    if edge is not None and ships:
+    if edge is None:
+        return True
+    ships = bool(found["variants"][variant_store.INT8]["gate"]["ships"])
+    if ships:
         variant_store.ship(out / variant_store.INT8, edge)
-    if json:
-        typer.echo(json_module.dumps(found))
-    if edge is not None and not ships:
-        raise typer.Exit(REFUSED)
+    return ships
 
 
 def run(

@@ -13,6 +13,7 @@ from scipy.ndimage import binary_dilation
 from geodata_etl.bands import CLOUD_BANDS, Cloud, Cover
 from training import clouds, nuisance, pastes
 from training.classical import cva, fused_rank
+from training.cloudteacher import SIZE, CloudTeacher, Opinion
 from training.corpus import SimPair
 from training.realdata import UNLABELLED, Pair, read_pair
 from training.rules import IGNORE, cover_labels, cropland, suspected
@@ -44,6 +45,8 @@ class Background:
     """Pixels that may have really changed."""
     suspected: NDArray[np.bool_]
     """Pixels that probably have: pseudo-labels."""
+    belief: NDArray[np.float32] | None = None
+    """Probability of change by a teacher (training.teacher), in place of the three above."""
 
 
 def backgrounds(data: Path) -> list[Background]:
@@ -65,7 +68,46 @@ def _background(pair: Pair, score: NDArray[np.float32], threshold: float) -> Bac
     return Background(pair, covers, built, doubtful, suspected(pair, score, threshold))
 
 
-def _window(rng: np.random.Generator, shape: tuple[int, ...], size: int) -> tuple[slice, slice]:
+@dataclass(frozen=True)
+class Taught:
+    """A crop with clouds put over it, and what a teacher and the clouds' own mask make of it."""
+
+    image: NDArray[np.uint16]
+    """[4,S,S] reflectance x 10000."""
+    label: NDArray[np.uint8]
+    """[S,S] bands.Cloud or clouds.UNSURE."""
+
+
+def taught_clouds(
+    grounds: list[Background], teacher: CloudTeacher, *, count: int = 600, seed: int = 0
+) -> tuple[Taught, ...]:
+    """`count` crops for the cloud mask; takes about a fifth of a second each."""
+    rng = np.random.default_rng(seed)
+    large = [g.pair for g in grounds if min(g.built.shape) >= SIZE]
+    return tuple(_taught(rng, large[int(rng.integers(len(large)))], teacher) for _ in range(count))
+
+
+def _taught(rng: np.random.Generator, pair: Pair, teacher: CloudTeacher) -> Taught:
+    stack = pair.before if rng.random() < 0.5 else pair.after
+    at = window(rng, stack.shape, SIZE)
+    ground = as_reflectance(stack[:4, *at])
+    seen = stack[:, *at].min(0) > 0
+    if rng.random() < 0.25:  # as it is: nearly clear, and where the teacher doubts it, left out
+        ground = np.clip(_level(rng, ground), 0, None)
+        return Taught(as_stack(ground, seen), _doubted(teacher.opinion(ground)))
+    ground, label = clouds.add_clouds(rng, ground)
+    ground = np.clip(_level(rng, ground), 0, None)
+    opinion = teacher.opinion(ground)
+    label = clouds.advised(label, opinion.cloud, opinion.shadow)
+    return Taught(as_stack(ground, seen), label)
+
+
+def _doubted(opinion: Opinion) -> NDArray[np.uint8]:
+    return np.where(opinion.clear, Cloud.CLEAR, clouds.UNSURE).astype(np.uint8)
+
+
+def window(rng: np.random.Generator, shape: tuple[int, ...], size: int) -> tuple[slice, slice]:
+    """A random square of `size` px within the last two axes of `shape`."""
     top, left = (int(rng.integers(0, edge - size + 1)) for edge in shape[-2:])
     return slice(top, top + size), slice(left, left + size)
 
@@ -101,6 +143,8 @@ class Source:
     real_share: float = 0.6
     paste_share: float = 0.5
     """Of the crops of real pairs, those with construction pasted in."""
+    taught: tuple[Taught, ...] = ()
+    """Clouded crops of real scenes that a teacher looked at: most of the cloud mask's real ones."""
 
     def draw(self, name: str, rng: np.random.Generator) -> Arrays:
         """One sample of a model: inputs by name, ``target`` and ``weight`` [S,S]."""
@@ -126,9 +170,15 @@ class Source:
         return chosen
 
     def _cloud_real(self, rng: np.random.Generator) -> Arrays:
+        if self.taught:
+            one = self.taught[int(rng.integers(len(self.taught)))]
+            at = window(rng, one.label.shape, self.size)
+            ground = as_reflectance(one.image[:, *at])
+            seen = one.image[:, *at].min(0) > 0
+            return _cloud_sample(_level(rng, ground), one.label[at], seen)
         pair = self._real(rng).pair
         stack = pair.before if rng.random() < 0.5 else pair.after
-        at = _window(rng, stack.shape, self.size)
+        at = window(rng, stack.shape, self.size)
         ground = as_reflectance(stack[:4, *at])
         seen = stack[:, *at].min(0) > 0
         mask = np.zeros(seen.shape, np.uint8)
@@ -141,7 +191,7 @@ class Source:
         pair = self._sim(rng)
         first = rng.random() < 0.5
         stack, mask = (pair.before, pair.before_cloud) if first else (pair.after, pair.after_cloud)
-        at = _window(rng, stack.shape, self.size)
+        at = window(rng, stack.shape, self.size)
         ground = as_reflectance(stack[: len(CLOUD_BANDS), *at])
         seen = stack[:, *at].min(0) > 0
         label = mask[at].copy()
@@ -153,7 +203,7 @@ class Source:
         ground = self._real(rng)
         date = int(rng.integers(2))
         stack = (ground.pair.before, ground.pair.after)[date]
-        at = _window(rng, stack.shape, self.size)
+        at = window(rng, stack.shape, self.size)
         return self._cover(rng, stack[:, *at], ground.covers[date][at])
 
     @cached_property
@@ -171,7 +221,7 @@ class Source:
             if first
             else (pair.after, pair.after_cloud, pair.after_cover)
         )
-        windows = [_window(rng, stack.shape, self.size) for _ in range(2)]
+        windows = [window(rng, stack.shape, self.size) for _ in range(2)]
         at = max(windows, key=lambda w: int((cover[w] == Cover.BURNT).sum()))
         label = np.where(cloud[at] == 0, cover[at], IGNORE).astype(np.uint8)
         return self._cover(rng, stack[:, *at], label)
@@ -189,9 +239,8 @@ class Source:
     def _change_real(self, rng: np.random.Generator) -> Arrays:
         ground = self._real(rng)
         stacks = [ground.pair.before, ground.pair.after]
-        at = _window(rng, ground.built.shape, self.size)
-        change = ground.suspected[at].copy()
-        sure = ground.pair.valid[at] & (change | ~ground.doubtful[at])
+        at = window(rng, ground.built.shape, self.size)
+        change, sure = _believed(ground, at)
         if rng.random() < 0.15:  # one date against itself: every pixel is known not to change
             stacks = [stacks[int(rng.integers(2))]] * 2
             change = np.zeros_like(change)
@@ -200,35 +249,48 @@ class Source:
         sources = [pastes.crop(s, ground.built, *other, self.size) for s in stacks]
         dates = [as_reflectance(s[:, *at]).copy() for s in stacks]
         if rng.random() < self.paste_share:
-            change |= pastes.place(rng, dates, sources)
+            change = np.maximum(change, pastes.place(rng, dates, sources))
         before, after = nuisance.disturb(rng, *dates)
         if rng.random() < 0.3:
             before, after = after, before
         seen = ground.pair.valid[at]
-        return _change_sample(*_weather(rng, before, after, seen), change, sure | change)
+        return _change_sample(*_weather(rng, before, after, seen), change, sure | (change > 0.5))
 
     def _built_window(self, rng: np.random.Generator, ground: Background) -> tuple[int, int]:
         """Upper left of the most built of a few windows."""
-        windows = [_window(rng, ground.built.shape, self.size) for _ in range(4)]
+        windows = [window(rng, ground.built.shape, self.size) for _ in range(4)]
         rows, columns = max(windows, key=lambda w: float(ground.built[w].mean()))
         return rows.start, columns.start
 
     def _change_sim(self, rng: np.random.Generator) -> Arrays:
         pair = self._sim(rng)
         # The busiest of three windows: most windows of most pairs hold no change at all.
-        windows = [_window(rng, pair.change.shape, self.size) for _ in range(3)]
+        windows = [window(rng, pair.change.shape, self.size) for _ in range(3)]
         at = max(windows, key=lambda w: int(pair.change[w].sum()))
         before, after = (as_reflectance(s[:, *at]) for s in (pair.before, pair.after))
         if rng.random() < 0.5:
             before, after = nuisance.disturb(rng, before, after)
         change = pair.change[at] > 0
         known = pair.lit[at] & (pair.clear[at] | ~change)
-        return _change_sample(*_weather(rng, before, after, pair.seen[at]), change, known)
+        weather = _weather(rng, before, after, pair.seen[at])
+        return _change_sample(*weather, change.astype(np.float32), known)
+
+
+def _believed(
+    ground: Background, at: tuple[slice, slice]
+) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
+    """(probability of change, where it is known): by the teacher, else by rule."""
+    valid = ground.pair.valid[at]
+    if ground.belief is not None:
+        return ground.belief[at].copy(), valid
+    change = ground.suspected[at]
+    return change.astype(np.float32), valid & (change | ~ground.doubtful[at])
 
 
 def _cloud_sample(
     ground: NDArray[np.float32], label: NDArray[np.uint8], seen: NDArray[np.bool_]
 ) -> Arrays:
+    label = clouds.rimmed(label)
     known = seen & (label != clouds.UNSURE)
     rare = (label == Cloud.THIN) | (label == Cloud.SHADOW)
     return {
@@ -288,12 +350,12 @@ def _change_sample(
     before: NDArray[np.float32],
     after: NDArray[np.float32],
     seen: NDArray[np.bool_],
-    change: NDArray[np.bool_],
+    change: NDArray[np.float32],
     known: NDArray[np.bool_],
 ) -> Arrays:
     return {
         "before": as_stack(before, seen),
         "after": as_stack(after, seen),
-        "target": change.astype(np.uint8),
+        "target": change.astype(np.float32),
         "weight": (known & seen).astype(np.float32),
     }

@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any, Final
 import torch
 
 from groundshift.errors import Unavailable
-from groundshift.settings import Settings
+from groundshift.opening import settings_of
 from training import loop, pipeline, tracking, validation
 from training.nets import Segmenter
 from training.storage import open_files
@@ -40,6 +40,7 @@ _ENVIRONMENT: Final = {
     "RAY_USAGE_STATS_ENABLED": "0",  # nothing is sent from here unasked
     "RAY_TRAIN_V2_ENABLED": "1",
     "RAY_TRAIN_METRICS_ENABLED": "0",  # they are for Ray's dashboard, which is not started
+    "RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S": "600",  # a busy machine imports torch in minutes
     "RAY_TRAIN_ENABLE_PREEMPTION_WATCHER": "0",  # it is for clouds that announce it
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",  # Ray's coming default: leave the GPUs' variable
 }
@@ -92,13 +93,15 @@ class StorageKeeper:
             ray.train.report(said, checkpoint=kept)
 
 
-def fit(job: Job, data: Path | None, tracked: tracking.Run) -> loop.State:
+def fit(job: Job, data: Path | None, tracked: tracking.Run, *, dataset: str) -> loop.State:
     """Train in ``job.workers`` workers; the last checkpoint lies in the work folder then.
+
+    `dataset`: the version of what the job and `data` name.
 
     Raises Unavailable where the Ray cluster cannot be reached or the workers kept dying.
     """
     with session(job.address, workers=job.workers):
-        found = _fit(job, data, tracked)
+        found = _fit(job, data, tracked, run_name(job, dataset))
     loop.write(pipeline.checkpoint(job), found)
     return loop.State(**found["state"])
 
@@ -122,7 +125,10 @@ def session(address: str | None, *, workers: int) -> Iterator[None]:
         ray.init(
             address=address or "local",
             logging_level=logging.ERROR,
-            runtime_env={"worker_process_setup_hook": _quiet()},
+            runtime_env={
+                "worker_process_setup_hook": _quiet(),
+                "env_vars": {"OMP_WAIT_POLICY": os.environ.get("OMP_WAIT_POLICY", "PASSIVE")},
+            },
             **own,
         )
     except ConnectionError as error:
@@ -149,18 +155,18 @@ def _quiet() -> Callable[[], None]:
     return quiet  # not a function of this module: Ray would import torch for it everywhere
 
 
-def _fit(job: Job, data: Path | None, tracked: tracking.Run) -> dict[str, Any]:
+def _fit(job: Job, data: Path | None, tracked: tracking.Run, name: str) -> dict[str, Any]:
     from ray.train import CheckpointConfig, FailureConfig, LoggingConfig, RunConfig, ScalingConfig
     from ray.train.torch import TorchTrainer
     from ray.train.v2.api.exceptions import TrainingFailedError
 
-    place, files = open_files(job.storage or str(job.work / "ray"), Settings())
+    place, files = open_files(job.storage or str(job.work / "ray"), settings_of())
     trainer = TorchTrainer(
         _work,
         train_loop_config={"task": _task(job, data)},
         scaling_config=ScalingConfig(num_workers=job.workers, use_gpu=torch.cuda.is_available()),
         run_config=RunConfig(
-            name=run_name(job),
+            name=name,
             storage_path=place,
             storage_filesystem=files,
             failure_config=FailureConfig(max_failures=_FAILURES),
@@ -180,10 +186,10 @@ def _fit(job: Job, data: Path | None, tracked: tracking.Run) -> dict[str, Any]:
         return loop.read(Path(folder) / _FILE)
 
 
-def run_name(job: Job) -> str:
+def run_name(job: Job, dataset: str) -> str:
     """The run's folder in the storage: the same for the same training, whoever asks for it."""
-    said = {**asdict(job.recipe), "width": job.width, "size": job.size, "pairs": job.simulated}
-    said |= {"real": job.real_share, "paste": job.paste_share, "inputs": repr(job.inputs)}
+    said = {**asdict(job.recipe), "width": job.width, "size": job.size, "dataset": dataset}
+    said |= {"real": job.real_share, "paste": job.paste_share}
     del said["threads"]
     digest = hashlib.sha256(repr(sorted(said.items())).encode()).hexdigest()
     return f"{job.name}-{digest[:12]}"
@@ -225,7 +231,7 @@ def _work(config: Mapping[str, Any]) -> None:
         keeper=StorageKeeper(task, rank),
         team=team(rank, context.get_world_size()),
         judge=judge if judge.samples else None,
-        facts={"width": job.width},
+        facts=pipeline.facts(job, found),
     )
     course.run()
 

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from groundshift.errors import Misconfigured
-from groundshift.settings import Settings
+from groundshift.opening import settings_of
 from training import loop, pipeline, tracking, validation
 from training.storage import open_files
 from training.train_ray import session
@@ -57,7 +57,7 @@ class Found:
 
 def search(job: pipeline.Job, wanted: Search, *, data: Path | None) -> Found:
     """Try; the best trial. Raises Misconfigured where no trial gave a score."""
-    place, files = open_files(job.storage or str(job.work / "tune"), Settings())
+    place, files = open_files(job.storage or str(job.work / "tune"), settings_of())
     pipeline.segmenter_of(job)  # says what is missing before trials start
     job = pipeline.absolute(job)
     params = {**asdict(wanted), "simulated": job.simulated, "seed": job.recipe.seed}

@@ -14,6 +14,12 @@ pytestmark = pytest.mark.browser
 
 Visit = Callable[[str], Page]
 
+_OUTLINED = """
+() => document.querySelector(".gs").workspace.map.maps.after
+  .querySourceFeatures("selected").length > 0
+"""
+"""The chosen alert is drawn in white."""
+
 
 def saved(page: Page) -> None:
     """Waits until every verdict is with the platform."""
@@ -66,6 +72,7 @@ def test_the_first_key_opens_the_first_of_the_queue(
     for chip in page.locator(".gs-chips img").all():
         page.wait_for_function("(i) => i.complete && i.naturalWidth > 0", arg=chip.element_handle())
     assert page.locator(".gs-scene").count() == 3
+    page.wait_for_function(_OUTLINED)
     picture(page, "review")
 
 

@@ -5,13 +5,15 @@ import shutil
 import orjson
 import pytest
 import shapely
-from api_world import BOXES, degrees, opened, outline, write_tenant
+from api_world import BOXES, TILE, degrees, opened, outline, write_tenant
 from fastapi.testclient import TestClient
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from sqlalchemy import select
 
 from functions.review import review
 from geodata_etl.grid import HALO_PX
-from groundshift.annotations import Annotation, read, to_geojson
+from groundshift.annotations import Annotation, Frame, read, to_coco, to_geojson
 from groundshift.api import create_api
 from groundshift.errors import BadRequest
 from groundshift.events import Event, event_type
@@ -306,3 +308,25 @@ def test_what_is_no_file_of_labels_is_refused(platform, document):
     assert "GeoJSON" in answer.json()["detail"] or "annotations" in answer.json()["detail"]
     with pytest.raises(BadRequest):
         read(document)
+
+
+# Any polygon
+
+
+SIDES = st.floats(min_value=100, max_value=600)  # a long line is bent in degrees
+PLACES = st.floats(min_value=0, max_value=2000)
+
+
+@settings(max_examples=40, deadline=None)
+@given(x=PLACES, y=PLACES, width=SIDES, height=SIDES, hole=st.floats(0.1, 0.5))
+def test_any_ground_inside_a_tile_comes_back_from_pixels(x, y, width, height, hole):
+    west, north = TILE.core.left * 10, -TILE.core.top * 10
+    whole = shapely.box(west + x, north - y - height, west + x + width, north - y)
+    drawn = whole.difference(shapely.affinity.scale(whole, hole, hole))
+    there = shapely.geometry.shape(degrees(drawn))
+    frame = Frame("v", TILE, 32631, "CC0-1.0")
+    said = Annotation("change", there, {"to_class": "built"})
+    document = orjson.loads(orjson.dumps(to_coco([said], [frame])))
+    (back,) = read(document)
+    assert back.about["to_class"] == "built"
+    assert back.geometry.symmetric_difference(there).area < 0.002 * there.area

@@ -19,10 +19,12 @@ from prometheus_client import CollectorRegistry
 
 from groundshift import v2
 from groundshift.adapters.kserve_http import KServeClient
+from groundshift.errors import Misconfigured
 from groundshift.models import artifact_digest, read_model
 from groundshift.modelserver_process import ModelServerProcess
 from groundshift.serving.gate import Gate, Limits
 from groundshift.serving.metrics import ServerMetrics
+from groundshift.serving.session import compute_signature
 from groundshift.serving.testing import write_test_models
 from groundshift.testing.model_client import image
 
@@ -411,6 +413,14 @@ def test_bad_arguments_end_it_before_anything_is_loaded(store):
             result = serve(*args)
             assert result.returncode == code
             assert reason in result.stderr
+
+
+def test_the_signature_names_what_computes():
+    on_cpu, on_gpu = (compute_signature("fp32", name).split("/") for name in ("cpu", "cuda"))
+    assert (on_cpu[1], on_gpu[1]) == ("CPUExecutionProvider", "CUDAExecutionProvider")
+    assert on_cpu[2:4] == on_gpu[2:4] == ["fp32", "b1"]
+    with pytest.raises(Misconfigured, match="there are cpu, cuda"):
+        compute_signature("fp32", "tpu")
 
 
 # ---- the end

@@ -9,10 +9,11 @@ import numpy as np
 import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
+from typer.testing import CliRunner
 
 from groundshift.models import list_models, read_artifact
 from groundshift.registry import read_set
-from training import corpus, triton_store, variant_report, variant_store, variants
+from training import corpus, gate, optimise, triton_store, variant_report, variant_store, variants
 from training.evaluate import OnnxModel
 from training.evaluation.predict import Prediction
 from training.quantise import between_convolutions, folded, int8
@@ -197,3 +198,29 @@ def test_the_page_is_made_of_the_table_beside_it():
     told = found["variants"]["int8-static"]["models"]
     assert {name: row["digest"] for name, row in told.items()} == shipped
     assert found["variants"]["int8-static"]["gate"]["ships"]
+
+
+@pytest.mark.parametrize("ships", [True, False])
+def test_the_gate_decides_what_goes_to_devices(ships, made, tmp_path, monkeypatch):
+    found = {"variants": {"int8-static": {"gate": {"ships": ships}}}}
+    monkeypatch.setattr(optimise, "run", lambda *_, **__: found)
+    monkeypatch.setattr(optimise, "_show", lambda *_: None)
+    monkeypatch.setattr(variant_store, "calibration", lambda _: None)
+    asked = ["--out", str(made["int8-static"].parent), "--edge", str(tmp_path), "--json"]
+    said = CliRunner().invoke(optimise.app, asked)
+    assert said.exit_code == (0 if ships else 1)
+    assert json.loads(said.stdout) == found
+    shipped = [record.digest for record in read_set(tmp_path)] if ships else []
+    assert shipped == ([r.digest for r in read_set(made["int8-static"])] if ships else [])
+    assert ships or not list(tmp_path.iterdir())
+
+
+def test_what_its_base_fails_too_does_not_keep_a_variant_back():
+    def verdict(*failed: tuple[str, str]) -> gate.Verdict:
+        findings = tuple(gate.Finding(rule, name, gate.FAILS, {}, name) for rule, name in failed)
+        return gate.Verdict(not failed, {}, {}, findings, gate.Rules())
+
+    swapped, slice_ = ("template", "swapped dates, mask"), ("slice", "simulated / biome: desert")
+    assert optimise._ruling(verdict(swapped), {swapped[1]})["ships"]
+    assert not optimise._ruling(verdict(swapped), set())["ships"]
+    assert not optimise._ruling(verdict(swapped, slice_), {swapped[1], slice_[1]})["ships"]

@@ -10,6 +10,7 @@ import subprocess
 import sys
 import threading
 import time
+from dataclasses import replace
 
 import psutil
 import pytest
@@ -24,6 +25,7 @@ torch = pytest.importorskip("torch")
 pytest.importorskip("ray")
 pytest.importorskip("mlflow")
 
+from groundshift.errors import Misconfigured  # noqa: E402
 from training import loop, pipeline, tracking, train_ray  # noqa: E402
 
 DEADLINE_S = 240
@@ -42,6 +44,10 @@ def job(folder, *, steps=6, every=2, name="segmenter", **more):
     return pipeline.Job(
         name, folder / "work", folder / "store", recipe, simulated=5, size=32, **more
     )
+
+
+def version(one):
+    return pipeline.gather(one, None).manifest.version
 
 
 def weights(one):
@@ -88,6 +94,25 @@ def test_the_command_goes_on_after_a_kill(tmp_path):
     assert steps == sorted(set(steps))
 
 
+@pytest.mark.parametrize(
+    ("change", "told"), [({"simulated": 6}, "dataset"), ({"width": 1.5}, "width")]
+)
+def test_a_checkpoint_of_another_training_is_not_gone_on_from(tmp_path, change, told):
+    def run(one):
+        found = pipeline.gather(one, None)
+        loop.Course(
+            *(one.name, pipeline.network(one), loop.drawer(one.name, found.source, None)),
+            *(one.recipe, loop.FileKeeper(pipeline.checkpoint(one)), loop.alone()),
+            facts=pipeline.facts(one, found),
+        ).run()
+
+    first = job(tmp_path, steps=1)
+    run(first)
+    run(first)
+    with pytest.raises(Misconfigured, match=f"{told}.*--work"):
+        run(replace(first, **change))
+
+
 def test_one_worker_gives_the_weights_of_a_run_without_ray_bit_for_bit(tmp_path, tracked):
     alone = job(tmp_path / "alone")
     again = job(tmp_path / "again")
@@ -102,7 +127,7 @@ def test_one_worker_gives_the_weights_of_a_run_without_ray_bit_for_bit(tmp_path,
             keeper=loop.FileKeeper(pipeline.checkpoint(one)),
             team=loop.alone(),
         ).run()
-    state = train_ray.fit(in_ray, None, tracked)
+    state = train_ray.fit(in_ray, None, tracked, dataset=version(in_ray))
     assert state.done == alone.recipe.steps
     assert same(weights(alone), weights(again))
     assert same(weights(alone), weights(in_ray))
@@ -128,7 +153,7 @@ def _title(process):
 def test_a_killed_worker_is_replaced_and_the_team_goes_on(tmp_path, tracked, caplog):
     caplog.set_level(logging.INFO)
     one = job(tmp_path, steps=120, every=5, workers=2)
-    place = tmp_path / "work" / "ray" / train_ray.run_name(one)
+    place = tmp_path / "work" / "ray" / train_ray.run_name(one, version(one))
     killed = []
 
     def kill():
@@ -139,7 +164,7 @@ def test_a_killed_worker_is_replaced_and_the_team_goes_on(tmp_path, tracked, cap
 
     killer = threading.Thread(target=kill)
     killer.start()
-    state = train_ray.fit(one, None, tracked)
+    state = train_ray.fit(one, None, tracked, dataset=version(one))
     killer.join()
     ((pid, seen),) = killed
     assert seen

@@ -125,7 +125,7 @@ export class MapView {
   }
 
   select(alert) {
-    const features = alert?.geometry ? [alert] : [];
+    const features = alert?.geometry ? [light(alert, alert.geometry)] : [];
     for (const map of this.both) map.getSource("selected")?.setData({ type: "FeatureCollection", features });
   }
 

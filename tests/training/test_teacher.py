@@ -1,0 +1,113 @@
+"""Warm starts, the teacher and fine-tuning; needs torch (`make test-training`)."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from training import corpus
+from training.realdata import Pair
+
+pytestmark = [
+    pytest.mark.training,
+    pytest.mark.filterwarnings("ignore::DeprecationWarning"),  # torch's older ONNX exporter
+    pytest.mark.filterwarnings("ignore::UserWarning"),
+]
+
+torch = pytest.importorskip("torch")
+pytest.importorskip("segmentation_models_pytorch")
+
+
+@pytest.fixture(scope="module")
+def pair():
+    drawn = corpus.simulate(1, size=128)
+    return Pair("here", drawn.before, drawn.after, drawn.change > 0, (0.0, 0.0))
+
+
+def _grounds(pair):
+    from training.samples import Background
+
+    nothing = np.zeros_like(pair.valid)
+    covers = np.zeros(pair.valid.shape, np.uint8)
+    return [Background(pair, (covers, covers), nothing, nothing, nothing)]
+
+
+@pytest.mark.parametrize("name", ["cloud-mask", "segmenter", "change-classifier"])
+def test_weights_come_back_from_the_graph_they_were_exported_to(name, tmp_path):
+    from training import export, nets, warm
+
+    torch.manual_seed(1)
+    net = nets.build(name).eval()
+    if name == "change-classifier":
+        net.bias.fill_(0.3)
+        net.spread.fill_(2.0)
+    export.export_onnx(name, net, tmp_path / "model.onnx")
+    inputs = nets.dummy_inputs(name)
+    again = warm.from_onnx(nets.build(name), tmp_path / "model.onnx", [tuple(inputs)])
+    with torch.no_grad():
+        difference = (net.logits(*inputs) - again.logits(*inputs)).abs().max()
+        again.train()
+        trained = (net.logits(*inputs) - again.logits(*inputs)).abs().mean()
+    assert difference < 1e-3
+    assert trained < 0.2, "the norms' statistics are those of what it sees"
+
+
+def test_the_graph_of_another_network_is_refused(tmp_path):
+    from training import export, nets, warm
+
+    export.export_onnx("segmenter", nets.build("segmenter").eval(), tmp_path / "model.onnx")
+    inputs = [tuple(nets.dummy_inputs("cloud-mask"))]
+    with pytest.raises(ValueError, match="not as the network's"):
+        warm.from_onnx(nets.build("cloud-mask"), tmp_path / "model.onnx", inputs)
+
+
+def test_a_teacher_believes_in_as_much_as_its_prior_and_samples_carry_it(pair):
+    from training import nets, samples, teacher
+
+    torch.manual_seed(0)
+    classifier, segmenter = (nets.build(n).eval() for n in ("change-classifier", "segmenter"))
+    (taught,) = teacher.teach(classifier, segmenter, _grounds(pair), views=2)
+    assert taught.belief.shape == pair.valid.shape
+    assert (taught.belief[pair.valid] > 0.5).mean() <= 0.04  # fields are believed in less
+    source = samples.Source([taught], [], size=64, real_share=1.0, paste_share=0.0)
+    target = source.batch("change-classifier", np.random.default_rng(3), 4)["target"]
+    assert 0 < target.max() < 1
+
+
+def test_the_spread_keeps_apart_what_levels_would_mix(pair):
+    from training import calibrate, nets
+
+    torch.manual_seed(0)
+    classifier, segmenter = (nets.build(n).eval() for n in ("change-classifier", "segmenter"))
+    with torch.no_grad():
+        classifier.net.segmentation_head[0].weight.mul_(1000)
+    calibrate.set_bias(classifier, segmenter, [pair])
+    logits = calibrate.logits_of(classifier, segmenter, pair)
+    assert float(classifier.spread) > 1
+    assert calibrate.ties(logits / float(classifier.spread)) < calibrate.ties(logits)
+
+
+def test_fine_tuning_asks_for_the_licence_first():
+    from groundshift.errors import Misconfigured
+    from training import finetune
+
+    with pytest.raises(Misconfigured, match="--accept-licence"):
+        finetune.main(accept_licence=False)
+
+
+def test_leaving_one_out_goes_on_where_it_stopped(pair, tmp_path):
+    from importlib.resources import as_file, files
+
+    from training import finetune, loop, realdata, samples
+
+    cities = [realdata.Pair(n, pair.before, pair.after, pair.label, (0, 0)) for n in ("a", "b")]
+    free = samples.Source(_grounds(pair), [], size=64, real_share=1.0)
+    recipe = loop.Recipe(steps=2, batch=2)
+    with as_file(files("groundshift") / "model_store") as store:
+        start = finetune.start_from(store, [pair])
+        found = finetune.leave_out(cities, start, free, recipe, tmp_path, folds=2)
+        done = (tmp_path / "fold-a.npz").stat().st_mtime_ns
+        again = finetune.leave_out(cities, start, free, recipe, tmp_path, folds=2)
+    assert found == again
+    assert (tmp_path / "fold-a.npz").stat().st_mtime_ns == done
+    assert 0 <= found["all"]["auroc"] <= 1

@@ -1,0 +1,69 @@
+"""Going on from a model set: its weights to start from, and as the teacher of the real pairs."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+import torch
+
+from training import cloudteacher, loop, nets, samples, teacher, warm
+
+_LOOKS: Final = 24
+"""Samples that set the statistics of the norms."""
+
+
+def go_on(net: torch.nn.Module, name: str, store: Path, draw: loop.Draw) -> torch.nn.Module:
+    """`net` with the weights of the model `name` in `store`.
+
+    Raises ValueError where that model is of another width.
+    """
+    drawn = draw(np.random.default_rng(0), _LOOKS)
+    return warm.from_onnx(net, store / name / "model.onnx", [_inputs(name, one) for one in drawn])
+
+
+def between(first: torch.nn.Module, last: torch.nn.Module) -> torch.nn.Module:
+    """`last` with the mean of both networks' weights, which is better than either where one began
+    as the other (Wortsman et al. 2022, Robust fine-tuning of zero-shot models).
+    """
+    start = first.state_dict()
+    mixed = {
+        key: (value + start[key]) / 2 if value.dtype.is_floating_point else value
+        for key, value in last.state_dict().items()
+    }
+    last.load_state_dict(mixed)
+    return last.eval()
+
+
+def _inputs(name: str, sample: samples.Arrays) -> tuple[torch.Tensor, ...]:
+    if name != "change-classifier":
+        return (torch.from_numpy(sample["image"])[None],)
+    keys = ("before", "after", "before_probabilities", "after_probabilities")
+    return tuple(torch.from_numpy(sample[key])[None] for key in keys)
+
+
+def segmenter_of(store: Path) -> nets.Segmenter:
+    """The segmenter of a model set, to predict with."""
+    net = nets.Segmenter()
+    warm.from_onnx(net, store / "segmenter" / "model.onnx", [])
+    return net
+
+
+def taught(
+    name: str, source: samples.Source, store: Path | None, segmenter: nets.Segmenter | None
+) -> samples.Source:
+    """`source` with what teachers say of its real pairs.
+
+    Clouds are taught by ukis-csmask where that is installed, change by the model set in `store`.
+    """
+    if not source.real:
+        return source
+    if name == "cloud-mask" and (wise := cloudteacher.find()) is not None:
+        return replace(source, taught=samples.taught_clouds(source.real, wise))
+    if name == "change-classifier" and store is not None and segmenter is not None:
+        net = nets.ChangeClassifier()
+        warm.from_onnx(net, store / name / "model.onnx", [])
+        return replace(source, real=teacher.teach(net, segmenter, source.real))
+    return source

@@ -1,0 +1,73 @@
+"""Going on from a model set: the cloud mask taught by ukis-csmask, the classifier by itself.
+
+``python -m training.selftrain change-classifier --out models`` starts from the shipped weights.
+What is written is the mean of the weights it began with and those it came to.
+"""
+
+from __future__ import annotations
+
+import copy
+import logging
+import shutil
+from pathlib import Path
+from typing import Annotated
+
+import torch
+import typer
+
+from groundshift.errors import Misconfigured
+from groundshift.settings import Settings
+from training import lessons, loop, nets, pipeline, realdata
+from training.cli import ModelName
+
+
+def run(job: pipeline.Job, start: Path, data: Path) -> None:
+    """Train the job's model on from the set in `start` and publish it into the job's store."""
+    torch.manual_seed(job.recipe.seed)
+    found = pipeline.gather(job, data)
+    segmenter = lessons.segmenter_of(start) if job.name == "change-classifier" else None
+    source = lessons.taught(job.name, found.source, start, segmenter)
+    draw = loop.drawer(job.name, source, segmenter)
+    net = lessons.go_on(nets.build(job.name), job.name, start, draw)
+    first = copy.deepcopy(net)
+    checkpoint = pipeline.checkpoint(job)
+    steps = loop.train(
+        job.name, net, source, job.recipe, checkpoint=checkpoint, segmenter=segmenter
+    )
+    if isinstance(net, nets.ChangeClassifier):  # the clouds' labels are others than before
+        net = lessons.between(first, net)
+    for name in pipeline.ORDER:
+        if name != job.name and not (job.store / name).exists():
+            shutil.copytree(start / name, job.store / name)
+    pipeline.publish(job, net, steps, data=data, segmenter=segmenter, found=found)
+
+
+def main(
+    model: Annotated[ModelName, typer.Argument(help="The cloud mask or the change classifier.")],
+    start: Annotated[Path | None, typer.Option(help="Model set to start from.")] = None,
+    out: Annotated[Path, typer.Option(help="Model store to write into.")] = Path("models"),
+    work: Annotated[Path, typer.Option(help="Checkpoints; a cut-off run goes on.")] = Path(
+        "selftrain-work"
+    ),
+    steps: Annotated[int, typer.Option(help="Most steps to train.")] = 2500,
+    minutes: Annotated[float, typer.Option(help="Most minutes to train.")] = 60.0,
+    rate: Annotated[float, typer.Option(help="Highest learning rate.")] = 1e-3,
+    simulated: Annotated[int, typer.Option(help="Simulated pairs.")] = 300,
+    real_share: Annotated[float, typer.Option(help="Share of samples from real pairs.")] = 0.7,
+    threads: Annotated[int, typer.Option(help="CPU threads.")] = 1,
+    seed: Annotated[int, typer.Option(help="Seed of the samples.")] = 0,
+) -> None:
+    """Teach a model what it, or another's published model, believes of the unlabelled pairs."""
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
+    data = realdata.data_root()
+    if data is None:
+        raise Misconfigured("no unlabelled pairs: set GROUNDSHIFT_DATA to the development data")
+    if model == ModelName.SEGMENTER:
+        raise Misconfigured("the segmenter has no teacher: groundshift train segmenter")
+    recipe = loop.Recipe(steps=steps, minutes=minutes, rate=rate, seed=seed, threads=threads)
+    job = pipeline.Job(model.value, work, out, recipe, simulated=simulated, real_share=real_share)
+    run(job, start or Settings().models, data)
+
+
+if __name__ == "__main__":
+    typer.run(main)
