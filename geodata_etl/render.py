@@ -58,8 +58,9 @@ def false_color(stack: NDArray[np.uint16]) -> Picture:
 
 def gray(picture: Picture, *, contrast: float = 0.6) -> Picture:
     """A picture without colour and with less contrast, as a ground for coloured overlays."""
-    weights = np.array([0.299, 0.587, 0.114], np.float32)  # ITU-R BT.601 luma
-    luma = (picture[..., :3] @ weights - 128) * contrast + 140
+    red, green, blue = np.moveaxis(picture[..., :3].astype(np.float32), -1, 0)
+    # ITU-R BT.601 luma, term by term: a BLAS product's last bit depends on its threads
+    luma = (0.299 * red + 0.587 * green + 0.114 * blue - 128) * contrast + 140
     paler = picture.copy()
     paler[..., :3] = np.clip(luma, 0, 255).astype(np.uint8)[..., np.newaxis]
     return paler
