@@ -141,6 +141,7 @@ COPY --from=program /opt/app /opt/app
 ARG VERSION=0.1.0
 ARG REVISION=unknown
 ARG CREATED=unknown
+ENV GIT_COMMIT=${REVISION}
 LABEL org.opencontainers.image.title="groundshift-training" \
       org.opencontainers.image.description="groundshift's training: jobs, Ray's head and workers, MLflow" \
       org.opencontainers.image.licenses="Apache-2.0" \

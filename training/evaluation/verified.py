@@ -10,7 +10,7 @@ from training.split import side
 
 
 def held_out(settings: Settings) -> tuple[Sample, ...]:
-    """The tenant's current labels on the sites that the split keeps from training.
+    """Every tenant's current labels on the sites that the split keeps from training.
 
     The side of a site follows from its name (`training.split`), so that a label never moves from
     here into a training. It may have chosen between the checkpoints of one. Raises NotFound where
