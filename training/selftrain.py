@@ -59,11 +59,11 @@ def main(
 ) -> None:
     """Teach a model what it, or another's published model, believes of the unlabelled pairs."""
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
+    if model == ModelName.SEGMENTER:
+        raise Misconfigured("the segmenter has no teacher: groundshift train segmenter")
     data = realdata.data_root()
     if data is None:
         raise Misconfigured("no unlabelled pairs: set GROUNDSHIFT_DATA to the development data")
-    if model == ModelName.SEGMENTER:
-        raise Misconfigured("the segmenter has no teacher: groundshift train segmenter")
     recipe = loop.Recipe(steps=steps, minutes=minutes, rate=rate, seed=seed, threads=threads)
     job = pipeline.Job(model.value, work, out, recipe, simulated=simulated, real_share=real_share)
     run(job, start or Settings().models, data)

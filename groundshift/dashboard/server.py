@@ -9,6 +9,7 @@ from functools import cache
 from os import PathLike, stat_result
 from pathlib import Path
 from typing import Any, Final
+from urllib.parse import urlsplit
 
 from starlette.middleware import Middleware
 from starlette.responses import Response
@@ -20,6 +21,7 @@ from streamlit.starlette import App
 
 from groundshift.dashboard.boot import Boot
 from groundshift.dashboard.login import Login
+from groundshift.dashboard.origins import OwnPages
 from groundshift.dashboard.proxy import Proxy
 
 STATIC: Final = Path(__file__).with_name("static")
@@ -40,7 +42,10 @@ def create_app(api_url: str, login: Login | None = None) -> App:
         await proxy.close()
 
     secrets: dict[str, Any] = {"api_url": api_url}
-    middleware = [Middleware(Boot, assets=assets_path())]
+    middleware = [
+        Middleware(OwnPages, origin=login.origin if login else None),
+        Middleware(Boot, assets=assets_path()),
+    ]
     if login is not None:
         secrets["auth"] = login.secrets()
         middleware += login.middleware()
@@ -56,6 +61,8 @@ def create_app(api_url: str, login: Login | None = None) -> App:
     )
     if login is not None:  # the way to the login has a cookie too; not before the App is made,
         config.set_option("server.cookieSecret", login.cookie_key)  # which finds our config.toml
+        # behind a gateway its name is none of this machine's, which Streamlit knows by itself
+        config.set_option("browser.serverAddress", urlsplit(login.url).hostname)
     return app
 
 

@@ -111,3 +111,22 @@ def test_leaving_one_out_goes_on_where_it_stopped(pair, tmp_path):
     assert found == again
     assert (tmp_path / "fold-a.npz").stat().st_mtime_ns == done
     assert 0 <= found["all"]["auroc"] <= 1
+
+
+def test_halfway_between_two_networks_lies_their_mean():
+    from training import lessons, nets
+
+    one, two = nets.build("segmenter"), nets.build("segmenter")
+    expected = (one.net.segmentation_head[0].weight + two.net.segmentation_head[0].weight) / 2
+    mixed = lessons.between(one, two)
+    assert torch.allclose(mixed.net.segmentation_head[0].weight, expected)
+    assert not mixed.training
+
+
+def test_the_segmenter_has_no_teacher():
+    from groundshift.errors import Misconfigured
+    from training import selftrain
+    from training.cli import ModelName
+
+    with pytest.raises(Misconfigured, match="groundshift train segmenter"):
+        selftrain.main(model=ModelName.SEGMENTER)
