@@ -99,7 +99,7 @@ OPEN = {
     "sweep": {"ledger"},
     "training": {"ledger", "objects", "tracking"},
     "relay": {"ledger", "broker"},
-    "api": {"ledger", "objects", "API"},  # its own address
+    "api": {"ledger", "objects"},
     "dashboard": {"API"},
     "model": {"objects"},
     "stranger": set(),
