@@ -23,6 +23,15 @@ LOGIN_HOST: Final = "login.groundshift.svc.cluster.local"
 _CHROMIUM: Final = shutil.which("chromium") or shutil.which("chromium-browser")
 _FLAGS: Final = ("--no-sandbox", "--use-angle=swiftshader", "--enable-unsafe-swiftshader")
 _OPEN_S: Final = 120.0
+_DRAWN: Final = """
+() => {
+  const maps = Object.values(document.querySelector(".gs")?.workspace?.map?.maps ?? {});
+  const chips = [...document.querySelectorAll(".gs-chips img")];
+  const seen = chips.length > 1 && chips.every((chip) => chip.complete && chip.naturalWidth > 0);
+  return seen && maps.length > 1 && maps.every((map) => map.loaded());
+}
+"""
+"""Chips and map show pixels of both dates."""
 _SHOTS: Final = Path(__file__).parents[2] / ".screenshots"
 
 
@@ -90,8 +99,7 @@ def test_an_analyst_reviews_on_the_map_and_the_verdict_becomes_a_label(
     row = page.locator(".gs-row[aria-selected=true]")
     expect(row).to_be_visible()
     alert = row.get_attribute("data-alert")
-    for chip in page.locator(".gs-chips img").all():
-        page.wait_for_function("(i) => i.complete && i.naturalWidth > 0", arg=chip.element_handle())
+    page.wait_for_function(_DRAWN)
     _SHOTS.mkdir(exist_ok=True)
     page.screenshot(path=_SHOTS / "cluster-map.png")
     page.keyboard.press("a")
