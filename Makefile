@@ -13,7 +13,7 @@ demo: $(VENV)/.core      ## a simulated site through the whole platform, to a ma
 	$(BIN)/groundshift demo --out demo
 
 test: $(VENV)/.dev       ## every test that takes seconds
-	$(BIN)/python -m pytest -q
+	$(BIN)/python -m pytest -q -n 2 --dist loadfile
 
 test-slow: $(VENV)/.dev  ## the long ones too: 20 kill seeds, full-size memory (about 30 minutes)
 	$(BIN)/python -m pytest -q -m slow

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fcntl
+import sqlite3
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, nullcontext
@@ -29,6 +30,8 @@ from sqlalchemy.dialects.sqlite import insert as sqlite_insert
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import DatabaseError, InterfaceError, OperationalError
 
+from tenacity import retry, retry_if_exception_type, stop_after_delay, wait_random
+
 from groundshift.clock import Clock, SystemClock
 from groundshift.errors import Misconfigured, Unavailable
 from groundshift.events import Event, EventData, new_event
@@ -39,6 +42,8 @@ FEED_LOCK: Final = 0x6665_6564
 """Key of PostgreSQL's advisory lock under which feed numbers are given ("feed")."""
 WRITE_LOCK: Final = 0x7772_6974
 """Key of PostgreSQL's advisory lock of the one writer ("writ")."""
+_WAL_S: Final = 30.0
+"""How long a new file may take to change its mode under others, seconds."""
 _LOCK_ONE: Final = text("SELECT pg_advisory_xact_lock(:key)")
 
 
@@ -324,9 +329,21 @@ def _dumps(value: Any) -> str:
 
 def _sqlite_pragmas(connection: Any, _record: Any) -> None:
     cursor = connection.cursor()
-    for pragma in ("journal_mode=WAL", "synchronous=NORMAL", "foreign_keys=ON"):
+    _enter_wal(cursor)
+    for pragma in ("synchronous=NORMAL", "foreign_keys=ON"):
         cursor.execute(f"PRAGMA {pragma}")
     cursor.close()
+
+
+@retry(
+    retry=retry_if_exception_type(sqlite3.OperationalError),
+    stop=stop_after_delay(_WAL_S),
+    wait=wait_random(0, 0.05),
+    reraise=True,
+)
+def _enter_wal(cursor: sqlite3.Cursor) -> None:
+    """SQLite does not wait where another connection is just changing a new file's mode: we do."""
+    cursor.execute("PRAGMA journal_mode=WAL")
 
 
 def _sqlite_begin(connection: Connection) -> None:
