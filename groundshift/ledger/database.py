@@ -29,7 +29,6 @@ from sqlalchemy.dialects.postgresql import insert as pg_insert
 from sqlalchemy.dialects.sqlite import insert as sqlite_insert
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import DatabaseError, InterfaceError, OperationalError
-
 from tenacity import retry, retry_if_exception_type, stop_after_delay, wait_random
 
 from groundshift.clock import Clock, SystemClock
