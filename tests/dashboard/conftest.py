@@ -239,7 +239,9 @@ def picture() -> Callable[[Page, str], None]:
         page.screenshot(path=path)
         if shown and name in _IN_README:
             with Image.open(path) as image:
-                few = image.convert("RGB").quantize(colors=160)
+                few = image.convert("RGB").quantize(
+                    256, Image.Quantize.MAXCOVERAGE, dither=Image.Dither.NONE
+                )
                 few.save(Path(shown) / path.name, optimize=True)
 
     return take
