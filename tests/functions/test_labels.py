@@ -1,11 +1,9 @@
 """Verified tiles: their versions and what changed; labels as files, out and in again."""
 
-import shutil
-
 import orjson
 import pytest
 import shapely
-from api_world import BOXES, TILE, degrees, opened, outline, write_tenant
+from api_world import BOXES, TILE, degrees, outline
 from fastapi.testclient import TestClient
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -23,21 +21,6 @@ from groundshift.ledger import tables
 PATH = "/api/labels/annotations"
 BOW = [[[2.3, 48.65], [2.31, 48.66], [2.31, 48.65], [2.3, 48.66], [2.3, 48.65]]]
 FAR = [[[200, 0], [210, 0], [210, 10], [200, 0]]]
-
-
-@pytest.fixture(scope="module")
-def template(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("labels")
-    with opened(folder) as platform:
-        write_tenant(platform, "acme")
-    return folder
-
-
-@pytest.fixture
-def platform(template, tmp_path):
-    shutil.copytree(template, tmp_path / "world")
-    with opened(tmp_path / "world") as found:
-        yield found
 
 
 def client(platform, user="ann"):

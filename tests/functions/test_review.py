@@ -6,10 +6,9 @@ import shutil
 
 import numpy as np
 import orjson
-import pytest
 import rasterio
 import shapely
-from api_world import BOXES, EXTENT, TILE, UNSEEN, degrees, opened, outline, write_tenant
+from api_world import BOXES, EXTENT, TILE, UNSEEN, degrees, opened, outline
 from fastapi.testclient import TestClient
 from sqlalchemy import select
 
@@ -22,21 +21,6 @@ from groundshift.labels import Judged, fold_masks, label_key
 from groundshift.ledger import labels, tables
 
 NEVER = 255
-
-
-@pytest.fixture(scope="module")
-def template(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("reviews")
-    with opened(folder) as platform:
-        write_tenant(platform, "acme")
-    return folder
-
-
-@pytest.fixture
-def platform(template, tmp_path):
-    shutil.copytree(template, tmp_path / "world")
-    with opened(tmp_path / "world") as found:
-        yield found
 
 
 def say(platform, name, verdict, *, user="ann", **more):

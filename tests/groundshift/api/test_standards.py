@@ -5,17 +5,15 @@ against what the standard asks for.
 """
 
 import json
-import threading
-from contextlib import contextmanager
 from importlib.resources import files
 from urllib.parse import urlsplit
 
 import pytest
 import schemathesis
-import uvicorn
 from api_world import BOXES
 from hypothesis import HealthCheck, given, settings
 from jsonschema import Draft7Validator
+from oidc_provider import served
 from pystac.validation import validate_dict
 from pystac_client import Client
 from referencing import Registry, Resource
@@ -160,21 +158,6 @@ def test_ogc_answers_have_an_etag(world):
 
 
 # STAC
-
-
-@contextmanager
-def served(app):
-    """The app on a port of this machine."""
-    server = uvicorn.Server(uvicorn.Config(app, port=0, log_level="error", ws="none"))
-    thread = threading.Thread(target=server.run)
-    thread.start()
-    try:
-        while not server.started:
-            thread.join(0.01)
-        yield f"http://127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}"
-    finally:
-        server.should_exit = True
-        thread.join()
 
 
 def test_pystac_client_reads_it(world):
