@@ -20,7 +20,9 @@ ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "docs" / "deployment.md").read_text()
 ELSEWHERE = (
     r"export KUBECONFIG=",  # the environment of this test
-    r"make images ",  # tests/cluster/run
+    r"make images ",  # tests/cluster/run, as the next
+    r"make image-training ",
+    r"groundshift publish-models .*--registered ",  # tests/functions/test_publish_models.py
     r"docker push ",  # no registry here: images are loaded
     r"docker compose up ",  # tests/manifests/test_compose.py
 )
