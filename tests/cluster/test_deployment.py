@@ -22,7 +22,7 @@ ELSEWHERE = (
     r"export KUBECONFIG=",  # the environment of this test
     r"make images ",  # tests/cluster/run, as the next
     r"make image-training ",
-    r"groundshift publish-models .*--registered ",  # tests/functions/test_publish_models.py
+    r"groundshift publish-models .*--registered ",  # tests/functions/test_cli.py
     r"docker push ",  # no registry here: images are loaded
     r"docker compose up ",  # tests/manifests/test_compose.py
 )
