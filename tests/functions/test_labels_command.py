@@ -4,7 +4,7 @@ import json
 import shutil
 
 import pytest
-from api_world import BOXES, opened, write_tenant
+from api_world import BOXES, opened
 from fastapi.testclient import TestClient
 from oidc_provider import served
 from typer.testing import CliRunner
@@ -13,14 +13,6 @@ from functions.cli import app
 from functions.review import review
 from groundshift.api import create_api
 from groundshift.events import AlertReviewed, new_event
-
-
-@pytest.fixture(scope="module")
-def template(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("command")
-    with opened(folder) as platform:
-        write_tenant(platform, "acme")
-    return folder
 
 
 @pytest.fixture
