@@ -119,7 +119,7 @@ def train_on(
     source = Labelled(**vars(free), cities=tuple(cities))
     segmenter = start.segmenter
     loop.train("change-classifier", net, source, recipe, checkpoint=checkpoint, segmenter=segmenter)
-    net = lessons.between(start.classifier(), net)
+    net = lessons.mean_of([start.classifier(), net])
     assert isinstance(net, nets.ChangeClassifier)
     net.bias.zero_()
     truth = np.concatenate([_truth(c) for c in cities])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Final
@@ -24,13 +25,15 @@ def go_on(net: torch.nn.Module, name: str, store: Path, draw: loop.Draw) -> torc
     return warm.from_onnx(net, store / name / "model.onnx", [_inputs(name, one) for one in drawn])
 
 
-def between(first: torch.nn.Module, last: torch.nn.Module) -> torch.nn.Module:
-    """`last` with the mean of both networks' weights, which is better than either where one began
-    as the other (Wortsman et al. 2022, Robust fine-tuning of zero-shot models).
+def mean_of(nets: Sequence[torch.nn.Module]) -> torch.nn.Module:
+    """The last of `nets` with the mean of all their weights, which is better than any where all
+    began as one (Wortsman et al. 2022: Model soups; Robust fine-tuning of zero-shot models).
     """
-    start = first.state_dict()
+    states, last = [net.state_dict() for net in nets], nets[-1]
     mixed = {
-        key: (value + start[key]) / 2 if value.dtype.is_floating_point else value
+        key: torch.stack([state[key] for state in states]).mean(dim=0)
+        if value.dtype.is_floating_point
+        else value
         for key, value in last.state_dict().items()
     }
     last.load_state_dict(mixed)

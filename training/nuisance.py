@@ -34,6 +34,16 @@ def haze(rng: np.random.Generator, r: Float) -> Float:
     return hazy
 
 
+def low_sun(rng: np.random.Generator, r: Float) -> Float:
+    """Winter: dim ground below a long way through air, which sends back blue light.
+
+    [4,H,W] or [6,H,W].
+    """
+    haze = np.float32(rng.uniform(0.0, 0.06)) * _HAZE[: len(r)]
+    dim: Float = (r * np.float32(rng.uniform(0.4, 0.8)) + haze).astype(np.float32)
+    return dim
+
+
 def shift(rng: np.random.Generator, r: Float, *, most: float = 1.0) -> Float:
     """Sub-pixel misregistration (bilinear)."""
     rows, columns = rng.uniform(-most, most, 2)

@@ -12,6 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.ndimage import binary_dilation, gaussian_filter
 
+from geodata_etl.simulate.materials import LOOKS, ROOFS
+from geodata_etl.simulate.sensor import PATH, THROUGH
 from training.shapes import outline, soften
 from training.spectra import Indices, as_reflectance, indices, local_std
 
@@ -103,6 +105,8 @@ def _content(rng: np.random.Generator, source: Crop, target: Float) -> Float:
     if kind < 0.65:  # brighter and rougher than a ploughed field
         earth = _EARTH * rng.uniform(1.0, 1.6) * rng.normal(1, 0.05, 6).astype(np.float32)
         return _textured(rng, earth * level**0.5, target.shape[1], rough=rng.uniform(0.08, 0.2))
+    if kind < 0.8:
+        return _hall(rng, target.shape[1]) * level**0.5
     return _town(rng, target.shape[1]) * level**0.5
 
 
@@ -111,6 +115,14 @@ def _textured(rng: np.random.Generator, spectrum: Float, size: int, *, rough: fl
     grain = 1 + rough * grain / grain.std()
     textured: Float = (spectrum[:, None, None] * grain).astype(np.float32)
     return textured
+
+
+def _hall(rng: np.random.Generator, size: int) -> Float:
+    """One plain roof of any material that roofs are made of, as large as a hall's may be."""
+    ground = np.array(LOOKS[ROOFS[int(rng.integers(len(ROOFS)))]].spectrum, np.float32)
+    above = THROUGH * ground + PATH
+    tone = rng.lognormal(0, 0.15) * rng.normal(1, 0.04, 6)
+    return _textured(rng, (above * tone).astype(np.float32), size, rough=rng.uniform(0.02, 0.08))
 
 
 def _town(rng: np.random.Generator, size: int) -> Float:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -247,8 +247,12 @@ def publish(
     data: Path | None,
     segmenter: nets.Segmenter | None,
     found: collect.Collected,
+    seeds: Sequence[int] = (),
 ) -> dict[str, Any]:
-    """Export a trained network, measure the artifact and write its record and card."""
+    """Export a trained network, measure the artifact and write its record and card.
+
+    `seeds`: of all its parts, where it is the mean of several; else the recipe's.
+    """
     extra: dict[str, Any] = {}
     if isinstance(net, nets.ChangeClassifier):
         assert segmenter is not None
@@ -261,7 +265,7 @@ def publish(
     model = OnnxModel(folder / "model.onnx")
     other = None if segmenter is None else OnnxModel(job.store / "segmenter" / "model.onnx")
     reach = measure.influence_of(job.name, model, other)
-    story = _story(job, steps, extra, data, found)
+    story = _story(job, steps, extra, data, found, [*seeds] or [job.recipe.seed])
     record = export.write_model(folder, job.name, net, story, reach)
     # The classifier is measured through the store, threshold and all: the record is written twice.
     measured = replace(story, metrics=_metrics(job, model, data))
@@ -290,6 +294,7 @@ def _story(
     extra: dict[str, Any],
     data: Path | None,
     found: collect.Collected,
+    seeds: list[int],
 ) -> export.Story:
     sentences = [f"{job.simulated} pairs of this project's scene simulator, seeds 0 on"]
     if data is not None:
@@ -300,7 +305,7 @@ def _story(
         )
     return export.Story(
         data=[*sentences, *found.described],
-        seeds=[job.recipe.seed],
+        seeds=seeds,
         steps=steps,
         metrics={},
         limits=[*_LIMITS[job.name], *([job.note] if job.note else [])],

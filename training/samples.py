@@ -28,6 +28,10 @@ _SUSPECTED = 0.96
 """Quantile of the pooled change-vector length over which a pixel may be a pseudo-label."""
 _PATCHWORK, _CLOUDED = 0.35, 0.3
 """Chance that a baseline is of more than one date, and that a date has clouds put over it."""
+_WINTER, _SITES = 0.25, 0.5
+"""Chance that a low sun lights a crop for the cloud mask, and that construction stands in it."""
+_PASTED = 0.02
+"""Reflectance by which ground differs where something was put onto it."""
 _LEFT = 0.5
 """A sample of which less is left below its clouds keeps its clear sky."""
 _DOUBTFUL = 0.94
@@ -90,16 +94,35 @@ def taught_clouds(
 def _taught(rng: np.random.Generator, pair: Pair, teacher: CloudTeacher) -> Taught:
     stack = pair.before if rng.random() < 0.5 else pair.after
     at = window(rng, stack.shape, SIZE)
-    ground = as_reflectance(stack[:4, *at])
     seen = stack[:, *at].min(0) > 0
+    ground, built = _bright_sites(rng, as_reflectance(stack[:, *at]))
+    ground = nuisance.low_sun(rng, ground) if rng.random() < _WINTER else ground
     if rng.random() < 0.25:  # as it is: nearly clear, and where the teacher doubts it, left out
         ground = np.clip(_level(rng, ground), 0, None)
-        return Taught(as_stack(ground, seen), _doubted(teacher.opinion(ground)))
-    ground, label = clouds.add_clouds(rng, ground)
+        label = _doubted(teacher.opinion(ground))
+        return Taught(as_stack(ground, seen), np.where(built, Cloud.CLEAR, label).astype(np.uint8))
+    ground, own = clouds.add_clouds(rng, ground)
     ground = np.clip(_level(rng, ground), 0, None)
     opinion = teacher.opinion(ground)
-    label = clouds.advised(label, opinion.cloud, opinion.shadow)
+    label = clouds.advised(own, opinion.cloud, opinion.shadow)
+    label[built & (own == Cloud.CLEAR)] = Cloud.CLEAR  # of what was built here no teacher knows
     return Taught(as_stack(ground, seen), label)
+
+
+def _bright_sites(
+    rng: np.random.Generator, ground: NDArray[np.float32]
+) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
+    """(ground [4,S,S], where construction was put onto it): fresh concrete and bright roofs,
+    which a cloud mask must not hide.
+    """
+    if rng.random() > _SITES:
+        return ground[: len(CLOUD_BANDS)], np.zeros(ground.shape[1:], np.bool_)
+    dates = [ground.copy(), ground.copy()]
+    nowhere = np.zeros(ground.shape[1:], np.bool_)
+    pastes.place(rng, dates, [pastes.Crop(ground, nowhere)] * 2)
+    built = np.abs(dates[1] - ground).max(axis=0) > _PASTED
+    lit = np.where(built, dates[1] * rng.uniform(1.0, 1.8), dates[1])
+    return lit[: len(CLOUD_BANDS)].astype(np.float32), built
 
 
 def _doubted(opinion: Opinion) -> NDArray[np.uint8]:
@@ -120,6 +143,16 @@ def turn(rng: np.random.Generator, sample: Arrays) -> Arrays:
         spun = np.rot90(array, turns, axes=(-2, -1))
         turned[name] = np.ascontiguousarray(spun[..., ::-1] if flip else spun)
     return turned
+
+
+def swap(rng: np.random.Generator, sample: Arrays) -> Arrays:
+    """Half of the pairs back to front: the land has changed whichever date comes first.
+
+    Else receding water, or a building gone, would hardly ever be shown.
+    """
+    if "after" not in sample or rng.random() < 0.5:
+        return sample
+    return {**sample, "before": sample["after"], "after": sample["before"]}
 
 
 def blank(rng: np.random.Generator, sample: Arrays, *, chance: float = 0.25) -> Arrays:
@@ -154,7 +187,7 @@ class Source:
             "segmenter": (self._cover_real, self._cover_sim),
             "change-classifier": (self._change_real, self._change_sim),
         }[name][0 if real else 1]
-        return turn(rng, blank(rng, maker(rng)))
+        return turn(rng, swap(rng, blank(rng, maker(rng))))
 
     def batch(self, name: str, rng: np.random.Generator, count: int) -> Arrays:
         """`count` samples, stacked."""
@@ -251,8 +284,6 @@ class Source:
         if rng.random() < self.paste_share:
             change = np.maximum(change, pastes.place(rng, dates, sources))
         before, after = nuisance.disturb(rng, *dates)
-        if rng.random() < 0.3:
-            before, after = after, before
         seen = ground.pair.valid[at]
         return _change_sample(*_weather(rng, before, after, seen), change, sure | (change > 0.5))
 

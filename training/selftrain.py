@@ -1,7 +1,9 @@
 """Going on from a model set: the cloud mask taught by ukis-csmask, the classifier by itself.
 
 ``python -m training.selftrain change-classifier --out models`` starts from the shipped weights.
-What is written is the mean of the weights it began with and those it came to.
+What is written is the mean of the weights it began with and those it came to (of the students of
+several seeds, their mean). Students of one work folder may be trained side by side, each by a
+command of its own with its ``--seed``; a last command with ``--seeds`` finds them done.
 """
 
 from __future__ import annotations
@@ -9,6 +11,7 @@ from __future__ import annotations
 import copy
 import logging
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
@@ -17,29 +20,47 @@ import typer
 
 from groundshift.errors import Misconfigured
 from groundshift.settings import Settings
-from training import lessons, loop, nets, pipeline, realdata
+from training import lessons, loop, nets, pipeline, realdata, samples
 from training.cli import ModelName
 
 
-def run(job: pipeline.Job, start: Path, data: Path) -> None:
-    """Train the job's model on from the set in `start` and publish it into the job's store."""
-    torch.manual_seed(job.recipe.seed)
+def run(job: pipeline.Job, start: Path, data: Path, *, seeds: int = 1) -> None:
+    """Train the job's model on from the set in `start` and publish it into the job's store.
+
+    `seeds` students, from the recipe's seed on, learn from the same teacher.
+    """
     found = pipeline.gather(job, data)
     segmenter = lessons.segmenter_of(start) if job.name == "change-classifier" else None
     source = lessons.taught(job.name, found.source, start, segmenter)
     draw = loop.drawer(job.name, source, segmenter)
-    net = lessons.go_on(nets.build(job.name), job.name, start, draw)
-    first = copy.deepcopy(net)
-    checkpoint = pipeline.checkpoint(job)
-    steps = loop.train(
-        job.name, net, source, job.recipe, checkpoint=checkpoint, segmenter=segmenter
-    )
+    first = lessons.go_on(nets.build(job.name), job.name, start, draw)
+    numbers = range(job.recipe.seed, job.recipe.seed + seeds)
+    students, steps = [], 0
+    for number in numbers:
+        net, done = _student(job, copy.deepcopy(first), number, source, segmenter)
+        students.append(net)
+        steps += done
+    net = lessons.mean_of(students)
     if isinstance(net, nets.ChangeClassifier):  # the clouds' labels are others than before
-        net = lessons.between(first, net)
+        net = lessons.mean_of([first, net])
     for name in pipeline.ORDER:
         if name != job.name and not (job.store / name).exists():
             shutil.copytree(start / name, job.store / name)
-    pipeline.publish(job, net, steps, data=data, segmenter=segmenter, found=found)
+    pipeline.publish(job, net, steps, data=data, segmenter=segmenter, found=found, seeds=numbers)
+
+
+def _student(
+    job: pipeline.Job,
+    net: torch.nn.Module,
+    seed: int,
+    source: samples.Source,
+    segmenter: nets.Segmenter | None,
+) -> tuple[torch.nn.Module, int]:
+    """One student of a seed, trained in place, and its steps."""
+    torch.manual_seed(seed)
+    recipe, checkpoint = replace(job.recipe, seed=seed), job.work / f"{job.name}-seed-{seed}.pt"
+    steps = loop.train(job.name, net, source, recipe, checkpoint=checkpoint, segmenter=segmenter)
+    return net, steps
 
 
 def main(
@@ -55,7 +76,11 @@ def main(
     simulated: Annotated[int, typer.Option(help="Simulated pairs.")] = 300,
     real_share: Annotated[float, typer.Option(help="Share of samples from real pairs.")] = 0.7,
     threads: Annotated[int, typer.Option(help="CPU threads.")] = 1,
+    paste_share: Annotated[
+        float, typer.Option(help="Of these, share with pasted construction.")
+    ] = 0.5,
     seed: Annotated[int, typer.Option(help="Seed of the samples.")] = 0,
+    seeds: Annotated[int, typer.Option(help="Students, of as many seeds; their mean counts.")] = 1,
 ) -> None:
     """Teach a model what it, or another's published model, believes of the unlabelled pairs."""
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
@@ -65,8 +90,16 @@ def main(
     if data is None:
         raise Misconfigured("no unlabelled pairs: set GROUNDSHIFT_DATA to the development data")
     recipe = loop.Recipe(steps=steps, minutes=minutes, rate=rate, seed=seed, threads=threads)
-    job = pipeline.Job(model.value, work, out, recipe, simulated=simulated, real_share=real_share)
-    run(job, start or Settings().models, data)
+    job = pipeline.Job(
+        model.value,
+        work,
+        out,
+        recipe,
+        simulated=simulated,
+        real_share=real_share,
+        paste_share=paste_share,
+    )
+    run(job, start or Settings().models, data, seeds=seeds)
 
 
 if __name__ == "__main__":

@@ -94,7 +94,8 @@ def _places(settings: Settings) -> Iterator[Check]:
         "data folder",
         ok=writable and free >= _FREE_BYTES,
         found=f"{settings.data_dir}, {free >> 30} GiB free",
-        cure="name another folder with --data or GROUNDSHIFT_DATA_DIR",
+        cure=f"it needs {_FREE_BYTES >> 30} GiB: make room, or name another folder with --data or "
+        "GROUNDSHIFT_DATA_DIR",
     )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import sqlite3
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -350,6 +351,18 @@ def test_a_training_that_waits_or_failed_is_seen_with_the_cure(run: Run, tmp_pat
     assert [(gap["outcome"], gap["message"]) for gap in gaps] == [("pending", cure)]
 
 
+@pytest.fixture
+def roomy(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Room on the disk, whatever this machine's has left: 10 GiB."""
+    _free(monkeypatch, gib=10)
+
+
+def _free(monkeypatch: pytest.MonkeyPatch, *, gib: int) -> None:
+    usage = type(shutil.disk_usage("."))(total=100 << 30, used=0, free=gib << 30)
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: usage)
+
+
+@pytest.mark.usefixtures("roomy")
 def test_the_doctor_is_content_with_this_installation(
     run: Run, model_dir: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -362,6 +375,19 @@ def test_the_doctor_is_content_with_this_installation(
     assert "none yet" in found["ledger"]["found"]
 
 
+def test_the_doctor_asks_for_room_on_the_disk(
+    run: Run, model_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("GROUNDSHIFT_MODEL_DIR", str(model_dir))
+    _free(monkeypatch, gib=1)
+    said = run("doctor", "--json")
+    bad = {check["name"]: check for check in said.json if not check["ok"] and check["needed"]}
+    assert said.code == 4
+    assert "1 GiB free" in bad["data folder"]["found"]
+    assert "GROUNDSHIFT_DATA_DIR" in bad["data folder"]["cure"]
+
+
+@pytest.mark.usefixtures("roomy")
 def test_the_doctor_says_the_cure(
     run: Run, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
@@ -375,6 +401,7 @@ def test_the_doctor_says_the_cure(
     assert bad[0]["cure"] == "set GROUNDSHIFT_MODEL_DIR to a model store"
 
 
+@pytest.mark.usefixtures("roomy")
 def test_the_doctor_looks_at_the_services_that_settings_name(
     run: Run, monkeypatch: pytest.MonkeyPatch, model_dir: Path
 ) -> None:

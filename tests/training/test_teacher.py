@@ -113,12 +113,12 @@ def test_leaving_one_out_goes_on_where_it_stopped(pair, tmp_path):
     assert 0 <= found["all"]["auroc"] <= 1
 
 
-def test_halfway_between_two_networks_lies_their_mean():
+def test_the_mean_of_networks_has_the_mean_of_their_weights():
     from training import lessons, nets
 
-    one, two = nets.build("segmenter"), nets.build("segmenter")
-    expected = (one.net.segmentation_head[0].weight + two.net.segmentation_head[0].weight) / 2
-    mixed = lessons.between(one, two)
+    three = [nets.build("segmenter") for _ in range(3)]
+    expected = torch.stack([n.net.segmentation_head[0].weight for n in three]).mean(dim=0)
+    mixed = lessons.mean_of(three)
     assert torch.allclose(mixed.net.segmentation_head[0].weight, expected)
     assert not mixed.training
 
