@@ -85,12 +85,16 @@ def test_a_link_to_an_area_that_is_gone_shows_everything(platform: Any, visit: V
 
 def test_an_area_is_saved_without_a_mouse(platform: Any, visit: Visit) -> None:
     page = visit(platform.url)
+    expect(page.locator(".gs-row").first).to_be_visible()  # what arrives late repaints the panel
     page.get_by_role("button", name="Draw an area").focus()
     page.keyboard.press("Enter")
     page.get_by_role("button", name="Take this view").focus()
     page.keyboard.press("Enter")
-    page.get_by_role("textbox", name="Name of the area").focus()
+    name = page.get_by_role("textbox", name="Name of the area")
+    name.focus()
+    expect(name).to_be_focused()
     page.keyboard.type("typed area")  # its letters are no verdicts
+    expect(name).to_have_value("typed area")
     page.keyboard.press("Enter")
     expect(page.locator(".gs-toast")).to_contain_text("typed area is saved")
     (area,) = [one for one in platform.get("/api/areas")["areas"] if one["name"] == "typed area"]
