@@ -239,10 +239,15 @@ def train(
     *,
     checkpoint: Path,
     segmenter: Segmenter | None = None,
+    facts: Facts | None = None,
 ) -> int:
-    """Train in place; resumes from `checkpoint` where it exists. Gives the number of steps done."""
+    """Train in place; resumes from `checkpoint` where it exists. Gives the number of steps done.
+
+    Raises Misconfigured where the checkpoint was made with other `facts`.
+    """
     draw = drawer(name, source, segmenter)
-    state = Course(name, net, draw, recipe, FileKeeper(checkpoint), alone()).run()
+    keeper = FileKeeper(checkpoint)
+    state = Course(name, net, draw, recipe, keeper, alone(), facts=facts or {}).run()
     net.to("cpu")
     return state.done
 

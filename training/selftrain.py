@@ -20,7 +20,7 @@ import typer
 
 from groundshift.errors import Misconfigured
 from groundshift.settings import Settings
-from training import lessons, loop, nets, pipeline, realdata, samples
+from training import collect, export, lessons, loop, nets, pipeline, realdata, samples
 from training.cli import ModelName
 
 
@@ -35,9 +35,10 @@ def run(job: pipeline.Job, start: Path, data: Path, *, seeds: int = 1) -> None:
     draw = loop.drawer(job.name, source, segmenter)
     first = lessons.go_on(nets.build(job.name), job.name, start, draw)
     numbers = range(job.recipe.seed, job.recipe.seed + seeds)
+    facts = _facts(job, start, found)
     students, steps = [], 0
     for number in numbers:
-        net, done = _student(job, copy.deepcopy(first), number, source, segmenter)
+        net, done = _student(job, copy.deepcopy(first), number, source, segmenter, facts)
         students.append(net)
         steps += done
     net = lessons.mean_of(students)
@@ -49,17 +50,33 @@ def run(job: pipeline.Job, start: Path, data: Path, *, seeds: int = 1) -> None:
     pipeline.publish(job, net, steps, data=data, segmenter=segmenter, found=found, seeds=numbers)
 
 
+def _facts(job: pipeline.Job, start: Path, found: collect.Collected) -> loop.Facts:
+    """What students must have in common to be averaged."""
+    shares = {"paste_share": job.paste_share, "real_share": job.real_share}
+    begun = export.digest_of(start / job.name / "model.onnx")
+    return {**pipeline.facts(job, found), **shares, "start": begun}
+
+
 def _student(
     job: pipeline.Job,
     net: torch.nn.Module,
     seed: int,
     source: samples.Source,
     segmenter: nets.Segmenter | None,
+    facts: loop.Facts,
 ) -> tuple[torch.nn.Module, int]:
     """One student of a seed, trained in place, and its steps."""
     torch.manual_seed(seed)
     recipe, checkpoint = replace(job.recipe, seed=seed), job.work / f"{job.name}-seed-{seed}.pt"
-    steps = loop.train(job.name, net, source, recipe, checkpoint=checkpoint, segmenter=segmenter)
+    steps = loop.train(
+        job.name,
+        net,
+        source,
+        recipe,
+        checkpoint=checkpoint,
+        segmenter=segmenter,
+        facts=facts,
+    )
     return net, steps
 
 

@@ -21,6 +21,8 @@ _STYLE: Final = """
 .gs-who-login { right: 10.5rem; }
 .gs-who b { color: #d8dde3; font-weight: 500; margin-right: 0.6rem; }
 .st-key-gs-out { position: fixed; top: 0.72rem; right: 4.5rem; width: auto; z-index: 999991; }
+.gs-log-out, .gs-log-out:visited { color: #97a1ac; font-size: 0.9rem; line-height: 2.3rem; }
+.gs-log-out:hover { color: #d8dde3; }
 .st-key-gs-login { max-width: 25rem; margin: 14vh auto 0; padding: 1.6rem; background: #1e2227;
   border: 1px solid #2f353d; border-radius: 6px; }
 </style>
@@ -43,7 +45,16 @@ def signed_in(about: Mapping[str, Any]) -> None:
     user, rights = (escape(str(part)) for part in (about["user"], _rights(about)))
     st.html(f"<div class='gs-who gs-who-login' data-testid='who'><b>{user}</b>{rights}</div>")
     with st.container(key="gs-out"):
-        st.button("Log out", on_click=st.logout, type="tertiary")
+        log_out()
+
+
+def log_out() -> None:
+    """The way out: a link to the page that ends the cookie.
+
+    What st.logout sends can be lost where another run of the script begins before it is on its way:
+    "Log in" was shown then, and the cookie still held.
+    """
+    st.html("<a class='gs-log-out' href='auth/logout'>Log out</a>")
 
 
 def _rights(about: Mapping[str, Any]) -> str:

@@ -92,5 +92,5 @@ def _turn_away(error: Forbidden) -> NoReturn:
     with chrome.card():
         st.markdown("You are logged in, and have no role here.")
         st.caption(str(error))
-        st.button("Log out", on_click=st.logout, width="stretch")
+        chrome.log_out()
     st.stop()

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from geodata_etl.bands import BANDS, Cloud, Cover
 from training import clouds, corpus, nuisance, pastes, rules, samples
+from training.cloudteacher import Opinion
 from training.realdata import Pair, measure_shift
 
 SIZE = 64
@@ -87,3 +88,46 @@ def test_the_same_seed_draws_the_same_batch(name):
     for key in one:
         np.testing.assert_array_equal(one[key], two[key])
     assert one["target"].shape == one["weight"].shape == (3, SIZE, SIZE)
+
+
+def test_half_of_the_pairs_are_shown_back_to_front():
+    sample = {key: np.full((2, 2), n) for n, key in enumerate(["before", "after", "target"])}
+    rng = np.random.default_rng(9)
+    drawn = [samples.swap(rng, sample) for _ in range(100)]
+    turned = [one for one in drawn if (one["before"] == sample["after"]).all()]
+    assert 30 < len(turned) < 70
+    assert all((one["after"] == sample["before"]).all() for one in turned)
+    assert all((one["target"] == sample["target"]).all() for one in drawn)
+    one_date = {"image": sample["before"], "target": sample["target"]}
+    assert samples.swap(rng, one_date) is one_date
+
+
+@pytest.mark.parametrize("bands", [4, 6])
+def test_a_low_sun_dims_the_ground_and_leaves_blue_most(bands):
+    meadow = _meadow(6).astype(np.float32)[:bands] / 10_000
+    rng = np.random.default_rng(10)
+    for _ in range(10):
+        dim = nuisance.low_sun(rng, meadow)
+        assert dim.shape == meadow.shape
+        assert dim[3].mean() < 0.9 * meadow[3].mean()
+        assert (dim[0] / meadow[0]).mean() >= (dim[3] / meadow[3]).mean() - 1e-6
+
+
+class _SeesCloudEverywhere:
+    """A teacher that takes all that is bright, and all else, for cloud."""
+
+    def opinion(self, image):
+        everywhere = np.ones(image.shape[1:], bool)
+        return Opinion(cloud=everywhere, shadow=~everywhere, clear=~everywhere)
+
+
+def test_what_was_built_stays_clear_whatever_the_teacher_takes_it_for():
+    meadow = np.tile(_meadow(11), (1, 4, 4))  # as large as the teacher wants it
+    none, water = np.zeros(meadow.shape[1:], bool), np.zeros(meadow.shape[1:], np.uint8)
+    pair = Pair("here", meadow, meadow, None, (0.0, 0.0))
+    here = samples.Background(pair, (water, water), none, none, none)
+    taught = samples.taught_clouds([here], _SeesCloudEverywhere(), count=12, seed=1)
+    sites = [one for one in taught if (one.label == Cloud.CLEAR).any()]
+    assert 2 <= len(sites) < 12
+    for one in sites:
+        assert (one.label == Cloud.CLEAR).mean() < 0.6

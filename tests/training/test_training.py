@@ -56,6 +56,23 @@ def test_training_lowers_the_loss_and_resumes_where_it_stopped(tmp_path):
     assert loop.train("segmenter", again, _source(), longer, checkpoint=tmp_path / "c.pt") == 6
 
 
+def test_students_of_another_start_are_not_taken_for_these(tmp_path):
+    from groundshift.errors import Misconfigured
+    from training import loop, nets
+
+    recipe, kept = loop.Recipe(steps=1, batch=2), tmp_path / "c.pt"
+
+    def train(start):
+        net = nets.build("segmenter")
+        return loop.train(
+            "segmenter", net, _source(), recipe, checkpoint=kept, facts={"start": start}
+        )
+
+    assert train("one") == 1
+    with pytest.raises(Misconfigured, match="start one, not other"):
+        train("other")
+
+
 def test_the_same_seed_gives_the_same_weights(tmp_path):
     from training import loop, nets
 
