@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from playwright.sync_api import Page, expect
+from playwright.sync_api import Page, WebSocketRoute, expect
 
 pytestmark = pytest.mark.browser
 
@@ -81,6 +81,31 @@ def test_a_link_to_an_area_that_is_gone_shows_everything(platform: Any, visit: V
     page = visit(f"{platform.url}/?area=0123456789abcdef&show=all")
     expect(page.locator(".gs-toast")).to_contain_text("there is no area")
     expect(page.locator(".gs-row").first).to_be_visible()
+
+
+def test_what_is_at_hand_stays_so_when_streamlit_comes_late(platform: Any, page: Page) -> None:
+    held: list[Callable[[], None]] = []
+    late = True
+
+    def hold(socket: WebSocketRoute) -> None:
+        def said(message: str | bytes) -> None:
+            held.append(lambda: socket.send(message))
+            if not late:
+                held.pop()()
+
+        socket.connect_to_server().on_message(said)
+
+    page.route_web_socket("**/_stcore/stream", hold)
+    page.goto(platform.url)
+    page.locator(".gs[data-ready]").wait_for()
+    expect(page.locator(".gs-place .gs")).to_have_count(0)
+    button = page.get_by_role("button", name="Draw an area")
+    button.focus()
+    late = False
+    for send in held:
+        send()
+    expect(page.locator(".gs-place .gs")).to_have_count(1)
+    expect(button).to_be_focused()
 
 
 def test_an_area_is_saved_without_a_mouse(platform: Any, visit: Visit) -> None:

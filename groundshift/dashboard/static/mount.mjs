@@ -22,7 +22,9 @@ export async function mount(component) {
 // What boot.mjs started goes on under Streamlit's component.
 async function taken(booted, place, component) {
   const workspace = await booted.workspace;
+  const at = document.activeElement; // what moves loses it
   place.append(workspace.root);
+  if (workspace.root.contains(at)) at.focus({ preventScroll: true });
   booted.host.remove();
   workspace.adopt(component);
   return workspace;
