@@ -79,7 +79,7 @@ def logged_in(browser: Browser, person: str) -> Page:
     page.goto(MAP)
     page.get_by_role("button", name="Log in").click()
     page.get_by_role("link", name=person).click()
-    page.locator(".gs[data-ready]").wait_for()
+    page.locator(".gs-place .gs[data-ready]").wait_for()
     return page
 
 

@@ -209,13 +209,14 @@ def _beyond_loopback(request: Request) -> list[str]:
 
 @pytest.fixture
 def visit(page: Page) -> Callable[[str], Page]:
-    """Opens an address and waits for the map; once more where the network blinked."""
+    """Opens an address and waits for the map in its place (until Streamlit is there, it stands in
+    another, and a click amid the move is lost); once more where the network blinked."""
 
     def open_(url: str) -> Page:
         for attempt in (1, 2, 3):
             page.goto(url)
             try:
-                page.locator(".gs[data-ready]").wait_for(timeout=_OPEN_S * 1000 / attempt)
+                page.locator(".gs-place .gs[data-ready]").wait_for(timeout=_OPEN_S * 1000 / attempt)
             except PlaywrightTimeout:
                 if attempt == 3:
                     raise

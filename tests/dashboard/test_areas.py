@@ -56,6 +56,7 @@ def test_an_area_is_drawn_saved_and_filters_the_list(
 
     page.once("dialog", lambda dialog: dialog.accept())
     page.get_by_role("button", name="Delete").click()
+    expect(page.locator("select[name=area]")).to_have_value("")
     expect(page.locator(".gs-count b")).to_have_text(whole)
     assert area["id"] not in {one["id"] for one in platform.get("/api/areas")["areas"]}
 

@@ -123,7 +123,7 @@ def log_in(page: Page, name: str) -> None:
 def enter(page: Page, url: str, name: str) -> None:
     page.goto(url)
     log_in(page, name)
-    page.locator(".gs[data-ready]").wait_for()
+    page.locator(".gs-place .gs[data-ready]").wait_for()
 
 
 def shows(page: Page, text: str) -> None:
@@ -259,7 +259,7 @@ def test_a_login_that_ends_is_asked_for_again_and_the_view_stays(
         page.locator(".gs-ended").get_by_role("button", name="Log in again").click()
         expect(page.get_by_text("Your login has ended")).to_be_visible()
     log_in(page, "ann")
-    page.locator(".gs[data-ready]").wait_for()
+    page.locator(".gs-place .gs[data-ready]").wait_for()
     assert chosen(page) == alert
     expect(page.locator("[data-rendering=ndvi]")).to_have_attribute("aria-pressed", "true")
     assert all(review["verdict"] != "unsure" for review in reviews(site, alert))

@@ -80,7 +80,7 @@ def desks(
             for alert in desk.get("/api/alerts")["features"]:  # whatever a test before it held
                 client.delete(f"/api/queue/{alert['id']}/lock").raise_for_status()
             desk.page.goto(url)
-            desk.page.locator(".gs[data-ready]").wait_for()
+            desk.page.locator(".gs-place .gs[data-ready]").wait_for()
             return desk
 
         yield sit
