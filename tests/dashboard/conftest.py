@@ -221,6 +221,7 @@ def visit(page: Page) -> Callable[[str], Page]:
                 if attempt == 3:
                     raise
             else:
+                expect(page.locator(".gs")).to_have_count(1)  # one that goes may still be there
                 return page
         raise AssertionError
 
