@@ -9,6 +9,11 @@ import httpx
 
 from groundshift.errors import Forbidden, GroundshiftError, Unauthenticated, Unavailable
 
+LIMITS: Final = httpx.Limits(
+    max_connections=100, max_keepalive_connections=20, keepalive_expiry=2.0
+)
+"""A connection is not kept as long as the API keeps it (uvicorn: 5 s): a request into one
+that is just being closed is lost."""
 _TIMEOUT: Final = httpx.Timeout(30.0, connect=3.0)
 _MOST_PAGES: Final = 100
 
@@ -24,7 +29,12 @@ class Api:
     ) -> None:
         headers = {} if token is None else {"authorization": f"Bearer {token}"}
         self._client = httpx.Client(
-            base_url=base, headers=headers, timeout=_TIMEOUT, trust_env=False, transport=transport
+            base_url=base,
+            headers=headers,
+            timeout=_TIMEOUT,
+            limits=LIMITS,
+            trust_env=False,
+            transport=transport,
         )
 
     def get(self, path: str, **query: Any) -> Mapping[str, Any]:
@@ -34,7 +44,7 @@ class Api:
         """
         asked = {name: value for name, value in query.items() if value is not None}
         try:
-            answer = self._client.get(path, params=asked)
+            answer = self._read(path, asked)
         except httpx.TransportError as error:
             raise Unavailable(
                 f"the API at {self._client.base_url} does not answer ({error}): start the platform "
@@ -44,6 +54,12 @@ class Api:
             raise _REFUSALS.get(answer.status_code, GroundshiftError)(_why(answer))
         found: Mapping[str, Any] = answer.json()
         return found
+
+    def _read(self, path: str, query: Mapping[str, Any]) -> httpx.Response:
+        try:
+            return self._client.get(path, params=query)
+        except httpx.RemoteProtocolError:  # closed as it was asked
+            return self._client.get(path, params=query)
 
     def every(self, path: str, name: str, **query: Any) -> list[Mapping[str, Any]]:
         """The rows of all pages."""

@@ -14,6 +14,7 @@ from starlette.background import BackgroundTask
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response, StreamingResponse
 
+from groundshift.dashboard.client import LIMITS
 from groundshift.dashboard.login import Login
 from groundshift.loopback import from_this_machine
 
@@ -29,6 +30,7 @@ _ANSWERED: Final = (
 _MOST_BYTES: Final = 8 << 20
 """Of a request; a review with its outline takes kilobytes."""
 _TIMEOUT: Final = httpx.Timeout(60.0, connect=5.0)
+_READS: Final = ("GET", "HEAD")
 _PROBLEM: Final = "application/problem+json"
 
 
@@ -44,7 +46,7 @@ class Proxy:
     ) -> None:
         self._login = login
         self._client = httpx.AsyncClient(
-            base_url=base, timeout=_TIMEOUT, trust_env=False, transport=transport
+            base_url=base, timeout=_TIMEOUT, limits=LIMITS, trust_env=False, transport=transport
         )
 
     async def forward(self, request: Request) -> Response:
@@ -70,7 +72,7 @@ class Proxy:
             content=body,
         )
         try:
-            answer = await self._client.send(onward, stream=True)
+            answer = await self._send(onward)
         except httpx.TransportError as error:
             return _problem(
                 HTTPStatus.BAD_GATEWAY,
@@ -86,6 +88,14 @@ class Proxy:
             headers=told,
             background=BackgroundTask(answer.aclose),
         )
+
+    async def _send(self, onward: httpx.Request) -> httpx.Response:
+        try:
+            return await self._client.send(onward, stream=True)
+        except httpx.RemoteProtocolError:  # closed as it was asked
+            if onward.method not in _READS:
+                raise  # what writes is never said twice
+            return await self._client.send(onward, stream=True)
 
     async def close(self) -> None:
         """Close the connections to the API."""

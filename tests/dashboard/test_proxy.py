@@ -72,6 +72,34 @@ def test_only_this_machine_may_ask(url: str, client: str, headers: dict[str, str
     assert answer.headers["content-type"] == "application/problem+json"
 
 
+class Closing:
+    """An API that closes the connection under the first request."""
+
+    def __init__(self) -> None:
+        self.asked = 0
+
+    def __call__(self, request: httpx.Request) -> httpx.Response:
+        self.asked += 1
+        if self.asked == 1:
+            raise httpx.RemoteProtocolError("Server disconnected", request=request)
+        return httpx.Response(200, json={"features": []})
+
+    async def streamed(self, request: httpx.Request) -> httpx.Response:
+        return httpx.Response(200, content=streamed(self(request).content))
+
+
+def test_a_read_outlives_a_connection_that_the_api_closed() -> None:
+    assert browser(Closing().streamed).get("/api/alerts").status_code == 200
+    api = Api("http://api.test", transport=httpx.MockTransport(Closing()))
+    assert api.get("/api/alerts") == {"features": []}
+
+
+def test_what_writes_is_never_said_twice() -> None:
+    api = Closing()
+    answer = browser(api.streamed).post("/api/reviews", content=b"{}")
+    assert (answer.status_code, api.asked) == (502, 1)
+
+
 def test_a_platform_that_is_away_is_said_with_the_cure() -> None:
     def refuse(request: httpx.Request) -> httpx.Response:
         raise httpx.ConnectError("refused", request=request)
