@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.ndimage import binary_dilation, gaussian_filter
+from scipy.ndimage import binary_dilation, gaussian_filter, label
 
 from geodata_etl.simulate.materials import LOOKS, ROOFS
 from geodata_etl.simulate.sensor import PATH, THROUGH
@@ -24,6 +24,10 @@ _ROOF = np.array([0.20, 0.21, 0.23, 0.27, 0.29, 0.26], np.float32)
 _ASPHALT = np.array([0.12, 0.11, 0.11, 0.14, 0.15, 0.13], np.float32)
 _EARTH = np.array([0.15, 0.16, 0.20, 0.27, 0.34, 0.29], np.float32)
 """Top-of-atmosphere spectra, checked against the unlabelled pairs."""
+_EVEN = 0.02
+"""Local deviation of near infrared below which ground counts as of one parcel."""
+_LARGEST = 0.25
+"""Share of a crop that a parcel takes at most."""
 
 
 @dataclass(frozen=True)
@@ -51,8 +55,8 @@ def place(
         if mask is not None:
             change |= _construct(rng, dates, at, mask, sources[at])
     for _ in range(int(rng.integers(0, 2 * most))):
-        mask = outline(rng, size) & ~binary_dilation(change, iterations=3)
-        _null(rng, dates, int(rng.integers(2)), mask, sources)
+        free = ~binary_dilation(change, iterations=3)
+        _null(rng, dates, int(rng.integers(2)), outline(rng, size) & free, sources, free)
     return change
 
 
@@ -98,14 +102,14 @@ def _blend(old: Float, new: Float, alpha: Float) -> Float:
 
 
 def _content(rng: np.random.Generator, source: Crop, target: Float) -> Float:
-    kind = rng.random()
-    if kind < 0.45 and source.built.mean() > 0.35:
+    if rng.random() < 0.45 and source.built.mean() > 0.35:
         return source.reflectance
     level = np.float32(np.clip(np.median(target[:3]) / 0.11, 0.8, 1.6))  # haze and sun of the day
-    if kind < 0.65:  # brighter and rougher than a ploughed field
+    kind = rng.random()
+    if kind < 0.35:  # brighter and rougher than a ploughed field
         earth = _EARTH * rng.uniform(1.0, 1.6) * rng.normal(1, 0.05, 6).astype(np.float32)
         return _textured(rng, earth * level**0.5, target.shape[1], rough=rng.uniform(0.08, 0.2))
-    if kind < 0.8:
+    if kind < 0.7:
         return _hall(rng, target.shape[1]) * level**0.5
     return _town(rng, target.shape[1]) * level**0.5
 
@@ -142,9 +146,14 @@ def _town(rng: np.random.Generator, size: int) -> Float:
 
 
 def _null(
-    rng: np.random.Generator, dates: list[Float], at: int, mask: Mask, sources: list[Crop]
+    rng: np.random.Generator,
+    dates: list[Float],
+    at: int,
+    mask: Mask,
+    sources: list[Crop],
+    free: Mask,
 ) -> None:
-    """Content of the same kind, or nothing but an edge."""
+    """Content of the same kind, or nothing but an edge; changes nothing but `free`."""
     alpha = soften(rng, mask)
     kind = rng.random()
     if kind < 0.3:  # the same content, moved by up to a pixel
@@ -153,6 +162,9 @@ def _null(
     elif kind < 0.65:  # a field in another state: sown, in leaf, cut, ploughed
         if not mask.any() or local_std(dates[at][3])[mask].mean() > 0.03:
             return
+        if rng.random() < 0.5:
+            mask = _parcel(dates[at][3], mask) & free
+            alpha = soften(rng, mask)
         leaf, soil = _field_states(rng)
         own = dates[at][:, mask].mean(axis=1)
         tone = own * 0.3 + (leaf if rng.random() < 0.4 else soil) * 0.7
@@ -161,6 +173,15 @@ def _null(
         content = _content(rng, sources[at], dates[at])
         for date in (0, 1):
             dates[date] = _blend(dates[date], content, alpha)
+
+
+def _parcel(nir: Float, mask: Mask) -> Mask:
+    """The even ground around most of `mask`, up to its edges: a field is ploughed whole, where a
+    building stands in one. `mask` itself where no such ground ends near."""
+    even, _ = label(local_std(nir) < _EVEN)
+    inside = np.bincount(even[mask], minlength=2)[1:]
+    around: Mask = even == inside.argmax() + 1
+    return around if inside.any() and around.mean() < _LARGEST else mask
 
 
 def _field_states(rng: np.random.Generator) -> tuple[Float, Float]:

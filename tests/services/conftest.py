@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -82,6 +84,17 @@ def database(postgres, migrated) -> str:
 def kafka(cache, tmp_path_factory) -> Iterator[Server]:
     with running(lambda: Kafka(cache, tmp_path_factory.mktemp("kafka"))) as server:
         yield server
+
+
+@pytest.fixture(autouse=True)
+def nothing_left_by_kafka(request) -> Iterator[None]:
+    """kafka-python leaves the socket of an attempt to connect to the collector; it goes here, and
+    not in whichever test comes next."""
+    yield
+    if "kafka" in request.fixturenames:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", ResourceWarning)
+            gc.collect()
 
 
 @pytest.fixture

@@ -37,8 +37,8 @@ def until(what, look):
 
 @pytest.fixture(scope="module")
 def scenes(tmp_path_factory):
-    """Two dates of one small site."""
-    site = simulate_site(SiteSpec(seed=11, size_px=500, top=-539_840 + 100, left=44_800 + 100))
+    """Two dates of one site, large enough to be at work while Prometheus looks."""
+    site = simulate_site(SiteSpec(seed=11, size_px=900, top=-539_840 + 100, left=44_800 + 100))
     folder = tmp_path_factory.mktemp("scenes")
     days = (START, START + timedelta(days=60))
     return [write_scene(site.scene(day), site, folder) for day in days]
@@ -91,6 +91,7 @@ def tool(cache):
 @pytest.fixture(scope="module")
 def watched(prometheus, up, scenes):
     """The Prometheus, once it has read a platform that has handled both scenes."""
+    until("a first look of Prometheus", lambda: prometheus.query('up{job="groundshift"} == 1'))
     submit([str(scene) for scene in scenes], data_dir=None, url=up, options={})
     answered = 'groundshift_deliveries_total{trigger="track",outcome="done"} >= 1'
     until("track in Prometheus", lambda: prometheus.query(answered))

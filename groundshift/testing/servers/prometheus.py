@@ -17,14 +17,14 @@ from groundshift.testing.servers.process import Missing, Server
 _NAME: Final = "prometheus"
 _CURE: Final = "run `make test-services`, which fetches it, or install Debian's prometheus"
 _CONFIG: Final = """\
-global: {{scrape_interval: 500ms, scrape_timeout: 500ms, evaluation_interval: 1s}}
+global: {{scrape_interval: 1s, scrape_timeout: 1s, evaluation_interval: 1s}}
 scrape_configs:
   - {{job_name: groundshift, static_configs: [{{targets: {targets}}}]}}
 """
 
 
 class Prometheus(Server):
-    """A Prometheus on loopback that scrapes `targets` (host:port) twice a second."""
+    """A Prometheus on loopback that scrapes `targets` (host:port) every second."""
 
     def __init__(self, cache: Path, folder: Path, targets: Sequence[str]) -> None:
         """Raises Missing where the package was not fetched."""
