@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import gc
-import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -23,12 +21,19 @@ from groundshift.testing.servers import (
 from groundshift.testing.servers.process import Server
 
 HERE = Path(__file__).parent
+UNCONNECTED = (
+    r"ignore:Exception ignored in. <socket.socket .*laddr=.'0.0.0.0'"
+    ":pytest.PytestUnraisableExceptionWarning"
+)
+"""Of a connection that came to nothing kafka-python leaves the socket to the collector, which may
+find it during a test of another module."""
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if HERE in item.path.parents:
             item.add_marker(pytest.mark.services)
+            item.add_marker(pytest.mark.filterwarnings(UNCONNECTED))
 
 
 @contextmanager
@@ -84,17 +89,6 @@ def database(postgres, migrated) -> str:
 def kafka(cache, tmp_path_factory) -> Iterator[Server]:
     with running(lambda: Kafka(cache, tmp_path_factory.mktemp("kafka"))) as server:
         yield server
-
-
-@pytest.fixture(autouse=True)
-def nothing_left_by_kafka(request) -> Iterator[None]:
-    """kafka-python leaves the socket of an attempt to connect to the collector; it goes here, and
-    not in whichever test comes next."""
-    yield
-    if "kafka" in request.fixturenames:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", ResourceWarning)
-            gc.collect()
 
 
 @pytest.fixture
