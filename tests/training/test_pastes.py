@@ -34,6 +34,22 @@ def test_every_labelled_pixel_differs_between_the_dates(seed):
     assert far[change].mean() > 0.8 if change.any() else True
 
 
+def test_a_field_is_ploughed_whole_and_what_was_built_in_it_stays():
+    parcels = np.kron(np.arange(16).reshape(4, 4) % 2, np.ones((16, 16))).astype(np.float32)
+    ground = _meadow(12).astype(np.float32) / 10_000 * (1 - 0.3 * parcels)
+    source = pastes.Crop(ground, np.zeros((SIZE, SIZE), bool))
+    whole = 0
+    for seed in range(60):
+        dates = [ground.copy(), ground.copy()]
+        built = pastes.place(np.random.default_rng(seed), dates, [source, source])
+        moved = np.abs(dates[0] - dates[1]).max(axis=0) > 0.05
+        inner = moved.reshape(4, 16, 4, 16)[:, 4:12, :, 4:12].all(axis=(1, 3))
+        untouched = ~built.reshape(4, 16, 4, 16).any(axis=(1, 3))
+        whole += int((inner & untouched).sum())
+        assert moved[built].mean() > 0.5 if built.any() else True
+    assert whole > 20  # outlines alone cover 8 of them
+
+
 @settings(max_examples=20, deadline=None)
 @given(st.integers(0, 10_000))
 def test_clouds_brighten_and_shadows_darken(seed):
