@@ -47,7 +47,7 @@ check: lint test         ## lint and test: what CI runs beside `make test-cluste
 NOT_IN_IMAGES := aiohappyeyeballs aiohttp aiohttp-retry aiosignal frozenlist multidict propcache yarl
 NOT_IN_FUNCTIONS := $(NOT_IN_IMAGES) imageio networkx pyogrio tifffile
 NOT_IN_DASHBOARD := $(NOT_IN_IMAGES) imageio networkx pyogrio tifffile
-NOT_IN_MODELS := $(NOT_IN_IMAGES) cffi cryptography flatbuffers pillow pyasn1 pycparser pyjwt setuptools
+NOT_IN_MODELS := $(NOT_IN_IMAGES) cffi cryptography flatbuffers grpcio-tools pillow pyasn1 pycparser pyjwt setuptools
 # Without a GPU CUDA's libraries are 2.7 GB of nothing; docker/without-cuda puts stand-ins in their place.
 NOT_IN_TRAINING := cuda-bindings cuda-pathfinder cuda-toolkit nvidia-cublas nvidia-cuda-cccl nvidia-cuda-cupti \
   nvidia-cuda-nvrtc nvidia-cudnn-cu13 nvidia-cufft nvidia-cufile nvidia-cusolver nvidia-cusparse \

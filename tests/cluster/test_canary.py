@@ -94,7 +94,7 @@ def series(cluster: Any, folder: Path, *, name: str, seed: int, count: int) -> S
 @pytest.fixture(scope="module")
 def pairs(cluster, tmp_path_factory) -> Series:
     folder = tmp_path_factory.mktemp("pairs")
-    return series(cluster, folder, name="pairs", seed=31, count=PAIRS + 1)
+    return series(cluster, folder, name="pairs", seed=31, count=PAIRS + 4)
 
 
 def runs_of(cluster: Any, items: Sequence[str]) -> list[Any]:
@@ -121,7 +121,7 @@ def on_one_side(rows: Sequence[Any], sets: Sets) -> list[Any]:
 
 
 def test_a_canary_takes_exactly_its_share_and_no_run_mixes(cluster, sets, pairs, capsys) -> None:
-    """Scenes come before, while and after the three services move."""
+    """Four scenes come before and while the three services move, forty after."""
     early, rest = pairs.items[:4], pairs.items[4:]
     with moments(cluster) as seen:
         pairs.send(cluster, early[:2])
