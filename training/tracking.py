@@ -54,6 +54,21 @@ class Run:
             return
         self.told = len(history)
 
+    def child(
+        self, name: str, *, params: Mapping[str, float], history: Sequence[Mapping[str, float]]
+    ) -> None:
+        """A run below this one that is over, as a whole."""
+        made = self.client.create_run(
+            self.client.get_run(self.run_id).info.experiment_id,
+            run_name=name,
+            tags={"mlflow.parentRunId": self.run_id, "mlflow.source.git.commit": commit_of_code()},
+        )
+        run = Run(self.client, made.info.run_id)
+        for key, value in params.items():
+            self.client.log_param(run.run_id, key, value)
+        run.points(history)
+        self.client.set_terminated(run.run_id, "FINISHED")
+
     def numbers(self, found: Mapping[str, float]) -> None:
         """Results that have no step."""
         for key, value in found.items():

@@ -69,6 +69,8 @@ def search(job: pipeline.Job, wanted: Search, *, data: Path | None) -> Found:
         found = _best(job, results)
         tracked.numbers({"score": found.score, **found.options})
         tracked.json({"trials": [_told(result) for result in results]}, "trials.json")
+        for number, result in enumerate(results):
+            tracked.child(f"trial {number}", params=result.config or {}, history=_history(result))
     return found
 
 
@@ -109,6 +111,16 @@ def _told(result: Any) -> dict[str, Any]:
     """A trial as JSON."""
     said = result.metrics or {}
     return {**dict(result.config or {}), "score": said.get("score"), "step": said.get("step")}
+
+
+def _history(result: Any) -> list[dict[str, float]]:
+    """Score and loss of a trial at each look; none where it ended before the first."""
+    looks = result.metrics_dataframe
+    if looks is None or "score" not in looks:
+        return []
+    told = looks[["step", "score", "loss"]].assign(at_ms=1000 * looks["timestamp"])
+    points: list[dict[str, float]] = told.to_dict("records")
+    return points
 
 
 def space(job: pipeline.Job) -> dict[str, Any]:

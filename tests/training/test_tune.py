@@ -58,6 +58,12 @@ def test_a_search_tries_and_tells(tmp_path, monkeypatch, caplog):
     assert best["trials"] == 2
     client = tracking.reopen(tracking.tracking_uri(tmp_path), "").client
     experiment = client.get_experiment_by_name(tracking.EXPERIMENT)
-    (run,) = client.search_runs([experiment.experiment_id])
+    runs = client.search_runs([experiment.experiment_id])
+    (run,) = [run for run in runs if "mlflow.parentRunId" not in run.data.tags]
+    trials = [run for run in runs if "mlflow.parentRunId" in run.data.tags]
     assert run.data.metrics["score"] == pytest.approx(best["score"])
     assert run.data.metrics["rate"] == pytest.approx(best["rate"])
+    assert [trial.data.tags["mlflow.parentRunId"] for trial in trials] == [run.info.run_id] * 2
+    assert max(trial.data.metrics["score"] for trial in trials) == pytest.approx(best["score"])
+    assert all(float(trial.data.params["rate"]) > 0 for trial in trials)
+    assert all(client.get_metric_history(t.info.run_id, "loss") for t in trials)
