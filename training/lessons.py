@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -10,7 +11,7 @@ from typing import Final
 import numpy as np
 import torch
 
-from training import cloudteacher, loop, nets, samples, teacher, warm
+from training import cloudteacher, export, loop, nets, samples, teacher, warm
 
 _LOOKS: Final = 24
 """Samples that set the statistics of the norms."""
@@ -23,6 +24,15 @@ def go_on(net: torch.nn.Module, name: str, store: Path, draw: loop.Draw) -> torc
     """
     drawn = draw(np.random.default_rng(0), _LOOKS)
     return warm.from_onnx(net, store / name / "model.onnx", [_inputs(name, one) for one in drawn])
+
+
+def alike(net: torch.nn.Module, name: str, draw: loop.Draw) -> torch.nn.Module:
+    """The same function as `net`, its norms' statistics of the samples that `go_on` takes: networks
+    whose norms were set by other samples have no mean worth having.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        export.export_onnx(name, net, Path(folder) / name / "model.onnx")
+        return go_on(nets.build(name), name, Path(folder), draw)
 
 
 def mean_of(nets: Sequence[torch.nn.Module]) -> torch.nn.Module:

@@ -15,7 +15,9 @@ from sqlalchemy import select
 
 from groundshift.ledger import tables
 
-pytestmark = pytest.mark.flaky(reruns=1)  # as the browser tests of the dashboard; what failed is shown
+pytestmark = pytest.mark.flaky(
+    reruns=1
+)  # as the browser tests of the dashboard; what failed is shown
 
 CITY: Final = "saclay_e"
 ITEMS: Final = (f"{CITY}_20160315", f"{CITY}_20170829")
