@@ -55,8 +55,10 @@ class Site:
         before = self.app.state.services
         strict = TokenVerifier(self.login.url, "whoever logs in after this")
         self.app.state.services = replace(before, tokens=strict)
-        yield
-        self.app.state.services = before
+        try:
+            yield
+        finally:
+            self.app.state.services = before
 
 
 @pytest.fixture(scope="module")
@@ -250,7 +252,7 @@ def test_a_login_that_ends_is_asked_for_again_and_the_view_stays(
     with site.every_token_over():
         press(page, "u")
         expect(page.locator(".gs-ended")).to_be_visible()
-        expect(page.locator(".gs-toast.gs-bad").first).to_contain_text("was not kept")
+        expect(page.locator(".gs-toast.gs-bad", has_text="was not kept")).to_be_visible()
         row = page.locator(f".gs-row[data-alert='{alert}']")
         row.click()
         expect(row).to_have_attribute("aria-selected", "true")

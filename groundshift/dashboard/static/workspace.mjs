@@ -335,9 +335,11 @@ export class Workspace {
     help(this.root, {});
   }
 
+  // The newest takes the place of what went well; what did not is read before it goes.
   toast(text, kind = "plain") {
     const note = h("div", { class: `gs-toast gs-${kind}` }, text);
-    this.toasts.replaceChildren(note);
+    const kept = [...this.toasts.children].filter((one) => one.matches(".gs-bad") && one.textContent !== text);
+    this.toasts.replaceChildren(...kept.slice(-2), note);
     setTimeout(() => note.remove(), kind === "bad" ? 12_000 : 3500);
   }
 
