@@ -153,7 +153,7 @@ def _null(
     sources: list[Crop],
     free: Mask,
 ) -> None:
-    """Content of the same kind, or nothing but an edge; changes nothing but `free`."""
+    """Content of the same kind, or nothing but an edge; a whole parcel ends where `free` does."""
     alpha = soften(rng, mask)
     kind = rng.random()
     if kind < 0.3:  # the same content, moved by up to a pixel

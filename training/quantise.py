@@ -58,17 +58,18 @@ def folded(artifact: bytes) -> bytes:
     return _finished(result, model.doc_string)
 
 
-def int8(artifact: bytes, feeds: Iterable[Feed]) -> bytes:
+def int8(artifact: bytes, feeds: Iterable[Feed], *, lead: int = 1) -> bytes:
     """The graph with static 8-bit convolutions (QDQ, U8S8, per channel), calibrated on `feeds`.
 
     Ranges are the least and the greatest value seen: cutting the tails off agrees a little better
     on average and then errs by half the scale on the brightest roofs. Weights have 7 bits
     (`reduce_range`): with 8 the 16-bit sums of AVX2 and AVX-512 without VNNI overflow, and the
-    same file would answer differently there (255 x 64 x 2 < 2**15). All `feeds` have one size.
+    same file would answer differently there (255 x 64 x 2 < 2**15). All `feeds` have one size. The
+    `lead` first convolutions stay float.
     """
     model = onnx.load_from_string(artifact)
     _name_nodes(model.graph)
-    inside = between_convolutions(model.graph)
+    inside = between_convolutions(model.graph, lead=lead)
     with tempfile.TemporaryDirectory() as folder, _quiet():
         path = Path(folder) / "int8.onnx"
         quantize_static(
@@ -88,22 +89,25 @@ def int8(artifact: bytes, feeds: Iterable[Feed]) -> bytes:
     return _finished(result, model.doc_string)
 
 
-def between_convolutions(graph: Any) -> frozenset[str]:
-    """Names of the nodes that have a convolution before and after them.
+def between_convolutions(graph: Any, *, lead: int = 1) -> frozenset[str]:
+    """Names of the nodes that have `lead` convolutions or more before them, and one after.
 
     The first convolution (it reads the indices) and the last (it writes the logits) are not among
     them. Nodes are in topological order, as ONNX asks for.
     """
-    behind: set[str] = set()
+    passed: dict[str, int] = {}
     for node in graph.node:
-        if node.op_type in _CONVOLUTIONS or behind & set(node.input):
-            behind |= set(node.output)
+        before = max((passed.get(name, 0) for name in node.input), default=0)
+        passed |= dict.fromkeys(node.output, before + (node.op_type in _CONVOLUTIONS))
     ahead: set[str] = set()
     for node in reversed(graph.node):
         if node.op_type in _CONVOLUTIONS or ahead & set(node.output):
             ahead |= set(node.input)
     return frozenset(
-        node.name for node in graph.node if behind & set(node.input) and ahead & set(node.output)
+        node.name
+        for node in graph.node
+        if ahead & set(node.output)
+        and max((passed.get(name, 0) for name in node.input), default=0) >= lead
     )
 
 

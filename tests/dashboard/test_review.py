@@ -178,6 +178,12 @@ def test_a_verdict_that_is_not_kept_comes_back(platform: Any, page: Page, visit:
     expect(page.locator(".gs-toast")).to_contain_text("was not kept: gone")
     expect(page.locator(f".gs-row[data-alert='{alert}']")).to_be_visible()
     assert count(page) == waiting
+    press(page, "ArrowDown")
+    other = chosen(page)
+    press(page, "a")
+    lost = page.locator(".gs-toast.gs-bad")
+    expect(lost).to_have_count(2)  # the second does not push the first away
+    assert [str(said).split()[3] for said in lost.all_inner_texts()] == [alert, other]
 
 
 def test_keys_that_are_typed_are_no_verdicts(platform: Any, visit: Visit) -> None:

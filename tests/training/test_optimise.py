@@ -66,6 +66,7 @@ def test_what_stands_between_convolutions_is_found_by_structure():
     for number, node in enumerate(model.graph.node):
         node.name = f"{node.op_type}-{number}"
     assert between_convolutions(model.graph) == {"Relu-2", "Conv-3"}
+    assert between_convolutions(model.graph, lead=2) == frozenset()
 
 
 def test_first_and_last_convolution_stay_float_even_without_names():
@@ -74,6 +75,17 @@ def test_first_and_last_convolution_stay_float_even_without_names():
     made_by = {output: node.op_type for node in model.graph.node for output in node.output}
     weights = [made_by.get(n.input[1]) for n in model.graph.node if n.op_type == "Conv"]
     assert weights == [None, "DequantizeLinear", None]
+
+
+def test_the_shipped_cloud_mask_keeps_two_convolutions_and_the_last():
+    model = onnx.load(EDGE / "cloud-mask" / "model.onnx")
+    made_by = {output: node.op_type for node in model.graph.node for output in node.output}
+    kept = [
+        made_by.get(node.input[1]) != "DequantizeLinear"
+        for node in model.graph.node
+        if node.op_type == "Conv"
+    ]
+    assert kept == [True, True, *[False] * (len(kept) - 3), True]
 
 
 @pytest.mark.parametrize("name", NAMES)
