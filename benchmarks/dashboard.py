@@ -128,21 +128,24 @@ def folium_command() -> list[str]:
 @contextmanager
 def started(
     command: list[str], pattern: str, *, api: str = ""
-) -> Iterator[tuple[subprocess.Popen[str], str]]:
+) -> Iterator[tuple[subprocess.Popen[bytes], str]]:
     """A child process, and the address that it says it is on."""
-    child = subprocess.Popen(
-        [sys.executable, *command],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        env={**os.environ, "GROUNDSHIFT_API": api},
-    )
-    try:
-        said = (re.search(pattern, line) for line in child.stdout or ())
-        yield child, next(found[1] for found in said if found)
-    finally:
-        child.terminate()
-        child.wait()
+    with tempfile.NamedTemporaryFile() as log:  # a pipe that nobody empties would stop it
+        child = subprocess.Popen(
+            [sys.executable, *command],
+            stdout=log,
+            stderr=subprocess.STDOUT,
+            env={**os.environ, "GROUNDSHIFT_API": api},
+        )
+        try:
+            while not (found := re.search(pattern, Path(log.name).read_text())):
+                if child.poll() is not None:
+                    raise RuntimeError(f"{command} ended: {Path(log.name).read_text()}")
+                time.sleep(0.1)
+            yield child, found[1]
+        finally:
+            child.terminate()
+            child.wait()
 
 
 def columns_ms(api: str) -> float:
@@ -188,7 +191,7 @@ def shifted(part: Any, east: float, north: float) -> Any:
 
 
 def browse(
-    url: str, plain: str | None, repeats: int, leaflet: Path | None, ours: subprocess.Popen[str]
+    url: str, plain: str | None, repeats: int, leaflet: Path | None, ours: subprocess.Popen[bytes]
 ) -> dict[str, float]:
     times: dict[str, list[float]] = defaultdict(list)
     with sync_playwright() as playwright:
@@ -217,7 +220,7 @@ def browse(
     return found
 
 
-def cpu_s(process: subprocess.Popen[str]) -> float:
+def cpu_s(process: subprocess.Popen[bytes]) -> float:
     """Processor time of the dashboard and of this process, which is the API."""
     fields = Path(f"/proc/{process.pid}/stat").read_text().rpartition(")")[2].split()
     ticks = int(fields[11]) + int(fields[12])

@@ -12,14 +12,25 @@ from pathlib import Path
 
 @contextmanager
 def dashboard(api: str, log: Path) -> Iterator[str]:
-    """The address of a dashboard of this machine's user."""
+    """The address of a dashboard of this machine's user.
+
+    What it says goes to a file: a pipe that nobody empties stops it in the middle of a request
+    once it is full.
+    """
     command = [sys.executable, "-m", "functions.cli", "dashboard", f"--api={api}", "--port=0"]
     with log.open("wb") as out:
-        child = subprocess.Popen(command, stdout=out, stderr=subprocess.PIPE, text=True)
+        child = subprocess.Popen(command, stdout=out, stderr=out)
     try:
-        assert child.stderr is not None
-        said = (re.search(r"is on (http://[\d.:]+) over", line) for line in child.stderr)
-        yield next(found[1] for found in said if found)
+        yield _address(child, log)
     finally:
         child.terminate()
-        child.communicate()
+        child.wait()
+
+
+def _address(child: subprocess.Popen[bytes], log: Path) -> str:
+    while (found := re.search(r"is on (http://[\d.:]+) over", log.read_text())) is None:
+        try:
+            raise AssertionError(f"ended with {child.wait(0.1)}: {log.read_text()}")
+        except subprocess.TimeoutExpired:
+            continue
+    return found[1]

@@ -135,6 +135,22 @@ def test_two_review_at_once_and_both_verdicts_stand(
     ]
 
 
+def test_who_waits_at_an_alert_gets_it_when_the_other_leaves(
+    desks: Callable[[str], Desk],
+) -> None:
+    ann, bob = desks("ann"), desks("bob")
+    for desk in (ann, bob):
+        desk.page.locator("[data-show=all]").click()
+    ann.press("ArrowDown")
+    wanted = ann.alert
+    holds(bob, wanted)
+    bob.page.locator(f".gs-row[data-alert='{wanted}']").click()  # that one is meant: no other comes
+    expect(bob.page.locator(".gs-warn")).to_contain_text("ann has")
+    ann.press("ArrowDown")
+    holds(ann, wanted)
+    assert bob.alert == wanted
+
+
 def test_who_labels_has_the_tile_alone(desks: Callable[[str], Desk]) -> None:
     ann, bob = desks("ann"), desks("bob")
     for desk in (ann, bob):

@@ -22,6 +22,7 @@ export class Colleagues {
 
   heard(said) {
     const { workspace } = this;
+    const waited = this._holder();
     let changed = this._reviews(workspace.verdicts.unsaved ? [] : [...said].reverse());
     for (const alert of workspace.alerts) {
       const holder = workspace.hold.holder(alert, workspace.mode === "label");
@@ -30,8 +31,14 @@ export class Colleagues {
       changed = true;
     }
     if (!changed) return;
+    // who waited at an alert gets it when its holder leaves
+    if (waited && !this._holder() && workspace.mayReview) workspace.hold.take(workspace.selected, workspace.mode === "label");
     workspace.setFilter(workspace.filter);
     if (workspace.mode === "review") workspace.draw();
+  }
+
+  _holder() {
+    return this.workspace.byId.get(this.workspace.selected)?.properties.holder;
   }
 
   // What others said since: theirs stands beside ours.
