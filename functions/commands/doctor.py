@@ -7,6 +7,7 @@ import shutil
 import socket
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from difflib import get_close_matches
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Final
@@ -22,6 +23,7 @@ from groundshift.settings import Settings
 
 _CORE: Final = ("rasterio", "onnxruntime", "kserve", "xarray", "dask", "geopandas", "sqlalchemy")
 _TRAINING: Final = ("torch", "segmentation-models-pytorch", "mlflow")
+_OF_TRAINING: Final = ("GROUNDSHIFT_TRAIN_", "GROUNDSHIFT_TUNE_")
 _FREE_BYTES: Final = 2 << 30
 _TIMEOUT_S: Final = 3.0
 
@@ -42,7 +44,8 @@ class Check:
 def doctor(*, data_dir: Path | None) -> list[Check]:
     """Look at packages, models, manifests, the data folder and the services that settings name."""
     settings = settings_of(data_dir)
-    return [*_packages(), _models(settings), _manifests(), *_places(settings), *_services(settings)]
+    looked = (_packages(), _misspelt(), [_models(settings), _manifests()])
+    return [check for some in (*looked, _places(settings), _services(settings)) for check in some]
 
 
 def _packages() -> Iterator[Check]:
@@ -57,6 +60,16 @@ def _package(name: str, *, needed: bool, cure: str) -> Check:
         return Check(name, ok=True, found=version(name), needed=needed)
     except PackageNotFoundError:
         return Check(name, ok=False, found="not installed", cure=cure, needed=needed)
+
+
+def _misspelt() -> Iterator[Check]:
+    """A variable that nothing reads does nothing, and nothing else says so."""
+    known = ["GROUNDSHIFT_DATA", *(f"GROUNDSHIFT_{name.upper()}" for name in Settings.model_fields)]
+    ours = (name for name in sorted(os.environ) if name.startswith("GROUNDSHIFT_"))
+    for name in ours:
+        if name not in known and not name.startswith(_OF_TRAINING):
+            meant = " or ".join(get_close_matches(name, known, n=2)) or "a name of docs/settings.md"
+            yield Check(name, ok=False, found="no such setting", cure=meant, needed=False)
 
 
 def _models(settings: Settings) -> Check:

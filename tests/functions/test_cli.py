@@ -375,6 +375,19 @@ def test_the_doctor_is_content_with_this_installation(
     assert "none yet" in found["ledger"]["found"]
 
 
+def test_the_doctor_finds_a_setting_that_is_misspelt(
+    run: Run, model_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("GROUNDSHIFT_MODEL_DIR", str(model_dir))
+    monkeypatch.setenv("GROUNDSHIFT_MODELS_DIR", "elsewhere")
+    monkeypatch.setenv("GROUNDSHIFT_TRAIN_STEPS", "7")
+    found = {check["name"]: check for check in run("doctor", "--json").json}
+    assert not found["GROUNDSHIFT_MODELS_DIR"]["ok"]
+    assert "GROUNDSHIFT_MODEL_DIR" in found["GROUNDSHIFT_MODELS_DIR"]["cure"]
+    assert "GROUNDSHIFT_MODEL_DIR" not in found
+    assert "GROUNDSHIFT_TRAIN_STEPS" not in found
+
+
 def test_the_doctor_asks_for_room_on_the_disk(
     run: Run, model_dir: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
