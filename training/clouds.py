@@ -30,6 +30,8 @@ RIM_PX = 4
 _ROUND = np.ones((3, 3), bool)
 _DARK = 0.25
 """Share of direct light lost from which a pixel counts as shadow."""
+SHADOW_TINT = np.array([0.75, 0.9, 1.0, 1.1, 1.15, 1.15], np.float32)[:, None, None]
+"""What a shadow takes from each band, relative to red: the sky still lights it, in blue."""
 
 
 def add_clouds(
@@ -45,8 +47,8 @@ def add_clouds(
     inner = (slice(margin, margin + size),) * 2
     rows, columns = (int(v) for v in rng.integers(-margin, margin + 1, 2))
     cast = gaussian_filter(np.roll(1 - np.exp(-depth), (rows, columns), axis=(0, 1)), 1.0)[inner]
-    dark = cast * rng.uniform(0.3, 0.65)
-    lit = ground * (1 - dark * _shadow_tint(len(ground)))
+    dark = cast * rng.uniform(0.3, 0.8)
+    lit = ground * (1 - dark * SHADOW_TINT[: len(ground)])
     clouded = _through(rng, lit.astype(np.float32), depth[inner])
     return clouded, _labels(depth[inner], dark, clouded[:3] - lit[:3])
 
@@ -120,12 +122,6 @@ def _through(rng: np.random.Generator, lit: Float, depth: Float) -> Float:
     ground = straight * lit + (1 - straight) * scattered
     seen: Float = (sent * drops.colour + (1 - sent) ** 2 * ground).astype(np.float32)
     return seen
-
-
-def _shadow_tint(bands: int) -> Float:
-    # Shadows keep the blue light of the sky.
-    tint = np.array([0.75, 0.9, 1.0, 1.1, 1.15, 1.15], np.float32)[:bands]
-    return np.asarray(tint[:, None, None], np.float32)
 
 
 def _depth(rng: np.random.Generator, size: int) -> Float:

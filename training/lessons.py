@@ -35,13 +35,18 @@ def alike(net: torch.nn.Module, name: str, draw: loop.Draw) -> torch.nn.Module:
         return go_on(nets.build(name), name, Path(folder), draw)
 
 
-def mean_of(nets: Sequence[torch.nn.Module]) -> torch.nn.Module:
+def mean_of(
+    nets: Sequence[torch.nn.Module], shares: Sequence[float] | None = None
+) -> torch.nn.Module:
     """The last of `nets` with the mean of all their weights, which is better than any where all
     began as one (Wortsman et al. 2022: Model soups; Robust fine-tuning of zero-shot models).
+
+    `shares`: what each counts, 1 in all; default: alike.
     """
+    counts = [1 / len(nets)] * len(nets) if shares is None else shares
     states, last = [net.state_dict() for net in nets], nets[-1]
     mixed = {
-        key: torch.stack([state[key] for state in states]).mean(dim=0)
+        key: torch.stack([n * s[key] for n, s in zip(counts, states, strict=True)]).sum(dim=0)
         if value.dtype.is_floating_point
         else value
         for key, value in last.state_dict().items()

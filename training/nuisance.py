@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter, uniform_filter
 
+from training.clouds import SHADOW_TINT
 from training.noise import fractal
 
 Float = NDArray[np.float32]
@@ -92,6 +93,18 @@ def long_shadows(rng: np.random.Generator, r: Float) -> Float:
         shade |= np.roll(tall, offset, axis=(0, 1))
     soft = gaussian_filter((shade & ~tall).astype(np.float32), 0.6)
     shaded: Float = r * (1 - np.float32(rng.uniform(0.1, 0.45)) * soft)
+    return shaded
+
+
+def cloud_shadow(rng: np.random.Generator, r: Float) -> Float:
+    """Shadows of clouds that a mask overlooked: patches without much of their direct light.
+
+    What is left comes from the sky, so it is blue. The darkest take what the simulator's take.
+    """
+    field = fractal(rng, r.shape[1], slope=rng.uniform(1.2, 2.2), longest=rng.uniform(0.1, 0.8))
+    depth = np.clip((field - rng.uniform(0.2, 1.5)) * rng.uniform(1.0, 8.0), 0, 1)
+    dark = gaussian_filter(depth.astype(np.float32), 0.7) * np.float32(rng.uniform(0.3, 0.75))
+    shaded: Float = r * (1 - dark * SHADOW_TINT)
     return shaded
 
 

@@ -20,14 +20,15 @@ from training.rules import IGNORE, cover_labels, cropland, suspected
 from training.spectra import as_reflectance, as_stack
 
 Arrays = dict[str, NDArray[np.generic]]
-_RARE = 2.0
-"""Weight of a pixel of a class that is seldom seen."""
+_THIN, _SHADOW = 2.0, 4.0
+"""Weights of the rare classes of the cloud mask."""
 _BURNT = 10.0
 """Weight of burnt ground, the rarest of all."""
 _SUSPECTED = 0.96
 """Quantile of the pooled change-vector length over which a pixel may be a pseudo-label."""
-_PATCHWORK, _CLOUDED = 0.35, 0.3
-"""Chance that a baseline is of more than one date, and that a date has clouds put over it."""
+_PATCHWORK, _CLOUDED, _SHADED = 0.35, 0.3, 0.25
+"""Chance that a baseline is of more than one date, that a date has clouds put over it, and that it
+has shadows whose clouds are cut out or out of the picture."""
 _WINTER, _SITES = 0.25, 0.5
 """Chance that a low sun lights a crop for the cloud mask, and that construction stands in it."""
 _PASTED = 0.02
@@ -224,7 +225,9 @@ class Source:
         pair = self._sim(rng)
         first = rng.random() < 0.5
         stack, mask = (pair.before, pair.before_cloud) if first else (pair.after, pair.after_cloud)
-        at = window(rng, stack.shape, self.size)
+        # The window with most shadow of three: there is little of it.
+        windows = [window(rng, stack.shape, self.size) for _ in range(3)]
+        at = max(windows, key=lambda w: int((mask[w] == Cloud.SHADOW).sum()))
         ground = as_reflectance(stack[: len(CLOUD_BANDS), *at])
         seen = stack[:, *at].min(0) > 0
         label = mask[at].copy()
@@ -323,11 +326,11 @@ def _cloud_sample(
 ) -> Arrays:
     label = clouds.rimmed(label)
     known = seen & (label != clouds.UNSURE)
-    rare = (label == Cloud.THIN) | (label == Cloud.SHADOW)
+    rarity = np.select([label == Cloud.SHADOW, label == Cloud.THIN], [_SHADOW, _THIN], 1.0)
     return {
         "image": as_stack(ground, seen),
         "target": np.where(known, label, Cloud.CLEAR).astype(np.uint8),
-        "weight": (known * np.where(rare, _RARE, 1)).astype(np.float32),
+        "weight": (known * rarity).astype(np.float32),
     }
 
 
@@ -349,6 +352,9 @@ def _weather(
     """(before, after, seen) as the platform hands them on: the clouds cut out, what the mask
     overlooks left in (shadows, veils, rims), and a baseline of more than one date.
     """
+    before, after = (
+        nuisance.cloud_shadow(rng, r) if rng.random() < _SHADED else r for r in (before, after)
+    )
     if rng.random() < _PATCHWORK:
         before = nuisance.patchwork(rng, before)
     if rng.random() < _CLOUDED:

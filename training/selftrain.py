@@ -2,8 +2,9 @@
 
 ``python -m training.selftrain change-classifier --out models`` starts from the shipped weights.
 What is written is the mean of the weights it began with and those it came to (of the students of
-several seeds, their mean). Students of one work folder may be trained side by side, each by a
-command of its own with its ``--seed``; a last command with ``--seeds`` finds them done.
+several seeds, their mean; with ``--share`` it counts more or less than half). Students of one work
+folder may be trained side by side, each by a command of its own with its ``--seed``; a last command
+with ``--seeds`` finds them done.
 """
 
 from __future__ import annotations
@@ -24,10 +25,11 @@ from training import collect, export, lessons, loop, nets, pipeline, realdata, s
 from training.cli import ModelName
 
 
-def run(job: pipeline.Job, start: Path, data: Path, *, seeds: int = 1) -> None:
+def run(job: pipeline.Job, start: Path, data: Path, *, seeds: int = 1, share: float = 0.5) -> None:
     """Train the job's model on from the set in `start` and publish it into the job's store.
 
-    `seeds` students, from the recipe's seed on, learn from the same teacher.
+    `seeds` students, from the recipe's seed on, learn from the same teacher; `share` is what their
+    mean counts beside where they began.
     """
     found = pipeline.gather(job, data)
     segmenter = lessons.segmenter_of(start) if job.name == "change-classifier" else None
@@ -41,7 +43,8 @@ def run(job: pipeline.Job, start: Path, data: Path, *, seeds: int = 1) -> None:
         net, done = _student(job, copy.deepcopy(first), number, source, segmenter, facts)
         students.append(net)
         steps += done
-    net = lessons.mean_of([first, lessons.alike(lessons.mean_of(students), job.name, draw)])
+    student = lessons.alike(lessons.mean_of(students), job.name, draw)
+    net = lessons.mean_of([first, student], shares=[1 - share, share])
     for name in pipeline.ORDER:
         if name != job.name and not (job.store / name).exists():
             shutil.copytree(start / name, job.store / name)
@@ -96,6 +99,10 @@ def main(
     ] = 0.5,
     seed: Annotated[int, typer.Option(help="Seed of the samples.")] = 0,
     seeds: Annotated[int, typer.Option(help="Students, of as many seeds; their mean counts.")] = 1,
+    share: Annotated[
+        float,
+        typer.Option(min=0, max=1, help="What it counts beside the weights it began with."),
+    ] = 0.5,
 ) -> None:
     """Teach a model what it, or another's published model, believes of the unlabelled pairs."""
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
@@ -114,7 +121,7 @@ def main(
         real_share=real_share,
         paste_share=paste_share,
     )
-    run(job, start or Settings().models, data, seeds=seeds)
+    run(job, start or Settings().models, data, seeds=seeds, share=share)
 
 
 if __name__ == "__main__":

@@ -129,6 +129,32 @@ def test_a_low_sun_dims_the_ground_and_leaves_blue_most(bands):
         assert (dim[0] / meadow[0]).mean() >= (dim[3] / meadow[3]).mean() - 1e-6
 
 
+@settings(max_examples=20, deadline=None)
+@given(st.integers(0, 10_000))
+def test_an_overlooked_shadow_darkens_a_part_and_leaves_blue_most(seed):
+    meadow = _meadow(6).astype(np.float32) / 10_000
+    shaded = nuisance.cloud_shadow(np.random.default_rng(seed), meadow)
+    left = shaded / meadow
+    assert shaded.dtype == np.float32
+    assert (shaded > 0).all()
+    assert (left <= 1 + 1e-6).all()
+    dark = left[3] < 0.9
+    assert 0 < dark.mean() < 0.7
+    assert (left[0][dark] > left[3][dark]).all()
+
+
+def test_windows_with_shadow_are_sought_for_the_cloud_mask():
+    pairs = [corpus.simulate(s, size=160, cloud_fraction=0.15) for s in range(1, 7)]
+    shares = [
+        np.mean([p.before_cloud == Cloud.SHADOW, p.after_cloud == Cloud.SHADOW]) for p in pairs
+    ]
+    every, one = next((s, p) for s, p in zip(shares, pairs, strict=True) if 0 < s < 0.15)
+    source = samples.Source([], [one], 32, 0.0)
+    drawn = [source.draw("cloud-mask", np.random.default_rng(n))["target"] for n in range(60)]
+    found = np.mean([(target == Cloud.SHADOW).mean() for target in drawn])
+    assert found > 1.3 * every
+
+
 class _SeesCloudEverywhere:
     """A teacher that takes all that is bright, and all else, for cloud."""
 

@@ -118,8 +118,12 @@ def test_the_mean_of_networks_has_the_mean_of_their_weights():
 
     three = [nets.build("segmenter") for _ in range(3)]
     expected = torch.stack([n.net.segmentation_head[0].weight for n in three]).mean(dim=0)
+    one, two = (n.net.segmentation_head[0].weight.detach().clone() for n in three[:2])
     mixed = lessons.mean_of(three)
     assert torch.allclose(mixed.net.segmentation_head[0].weight, expected)
+    uneven = lessons.mean_of(three[:2], shares=[0.75, 0.25])
+    expected = 0.75 * one + 0.25 * two
+    assert torch.allclose(uneven.net.segmentation_head[0].weight, expected)
     assert not mixed.training
 
 
