@@ -134,18 +134,13 @@ def _around(array: NDArray[np.generic], short_rows: int, short_columns: int) -> 
 
 
 @dataclass(frozen=True)
-class ModelSet:
-    """The three shipped models, run as the platform runs them."""
+class ChangeModels:
+    """The two models that see change, run as the platform runs them."""
 
-    cloud_mask: OnnxModel
     segmenter: OnnxModel
     classifier: OnnxModel
     threshold: int
     """Level (of 254) from which a pixel counts as changed."""
-
-    def clouds(self, stack: Stack) -> NDArray[np.uint8]:
-        """bands.Cloud of a stack, [H,W]."""
-        return tiled(self.cloud_mask, {"image": stack[:4]}).astype(np.uint8)
 
     def covers(self, stack: Stack) -> NDArray[np.uint8]:
         """Class probabilities of a stack, [6,H,W]."""
@@ -168,18 +163,36 @@ class ModelSet:
         return over
 
 
-def load_models(store: Path) -> ModelSet:
-    """The model set in a store; a record without a threshold means p = .5.
+@dataclass(frozen=True)
+class ModelSet(ChangeModels):
+    """All three."""
 
-    Raises OSError where a model is missing.
+    cloud_mask: OnnxModel
+
+    def clouds(self, stack: Stack) -> NDArray[np.uint8]:
+        """bands.Cloud of a stack, [H,W]."""
+        return tiled(self.cloud_mask, {"image": stack[:4]}).astype(np.uint8)
+
+
+def load_change_models(store: Path) -> ChangeModels:
+    """Those of a store; a record without a threshold means p = .5.
+
+    Raises OSError where one is missing.
     """
     import json
 
     record = json.loads((store / "change-classifier" / "model.json").read_text(encoding="utf-8"))
-    paths = (store / n / "model.onnx" for n in ("cloud-mask", "segmenter", "change-classifier"))
-    cloud_mask, segmenter, classifier = (OnnxModel(path) for path in paths)
-    threshold = record.get("threshold", PROBABILITY_MAX // 2)
-    return ModelSet(cloud_mask, segmenter, classifier, threshold=threshold)
+    segmenter, classifier = (
+        OnnxModel(store / name / "model.onnx") for name in ("segmenter", "change-classifier")
+    )
+    return ChangeModels(segmenter, classifier, record.get("threshold", PROBABILITY_MAX // 2))
+
+
+def load_models(store: Path) -> ModelSet:
+    """The model set in a store, as `load_change_models`."""
+    two = load_change_models(store)
+    cloud_mask = OnnxModel(store / "cloud-mask" / "model.onnx")
+    return ModelSet(two.segmenter, two.classifier, two.threshold, cloud_mask)
 
 
 @dataclass(frozen=True)
@@ -207,7 +220,7 @@ def from_simulation(pair: SimPair) -> Measured:
     return Measured(f"seed {pair.seed}", pair.before, pair.after, pair.change > 0, pair.clear)
 
 
-def evaluate_pairs(models: ModelSet, pairs: Iterable[Measured]) -> list[Row]:
+def evaluate_pairs(models: ChangeModels, pairs: Iterable[Measured]) -> list[Row]:
     """Score the shipped models and the yardstick on the same pixels of each pair."""
     rows = []
     for pair in pairs:

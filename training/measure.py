@@ -15,8 +15,8 @@ from geodata_etl.bands import NOT_OBSERVED, Cloud, Cover
 from groundshift.influence import Influence, measure_influence, standard_inputs
 from training import corpus, realdata
 from training.evaluate import (
+    ChangeModels,
     Measured,
-    ModelSet,
     OnnxModel,
     Row,
     Scores,
@@ -134,7 +134,7 @@ def cover_metrics(model: OnnxModel) -> dict[str, Any]:
     return {"simulated_iou": overlap(np.concatenate(predicted), np.concatenate(truth), Cover)}
 
 
-def change_metrics(models: ModelSet, data: Path | None) -> dict[str, Any]:
+def change_metrics(models: ChangeModels, data: Path | None) -> dict[str, Any]:
     """F1 beside change-vector analysis on simulation and the cities; false alarms in Slovenia."""
     metrics: dict[str, Any] = {
         "simulated": _summary(evaluate_pairs(models, changed_pairs(held_out())))
@@ -145,7 +145,7 @@ def change_metrics(models: ModelSet, data: Path | None) -> dict[str, Any]:
     return metrics
 
 
-def city_metrics(models: ModelSet, data: Path) -> dict[str, Any]:
+def city_metrics(models: ChangeModels, data: Path) -> dict[str, Any]:
     """F1 of each labelled city, its mean, and F1 and AUROC over all their pixels together."""
     looks = [_look(models, pair) for pair in cities(data)]
     return {
@@ -163,7 +163,7 @@ class _Look:
     truth: NDArray[np.bool_]
 
 
-def _look(models: ModelSet, pair: Measured) -> _Look:
+def _look(models: ChangeModels, pair: Measured) -> _Look:
     levels = models.change(pair.before, pair.after)
     over = (levels >= models.threshold) & (levels != NOT_OBSERVED)
     plain = cva_otsu(pair.before, pair.after, pair.valid)
@@ -186,7 +186,7 @@ def _pooled(looks: list[_Look]) -> dict[str, float]:
     }
 
 
-def false_alarms(models: ModelSet, data: Path) -> dict[str, float]:
+def false_alarms(models: ChangeModels, data: Path) -> dict[str, float]:
     """Share of pixels called changed between clear summer dates on which nothing was built."""
     first = slovenia(data, CLEAR_DATES[0])
     return {

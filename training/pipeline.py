@@ -25,7 +25,7 @@ from training import (
     tracking,
     validation,
 )
-from training.evaluate import OnnxModel, load_models
+from training.evaluate import OnnxModel, load_change_models
 from training.storage import open_objects
 
 log = logging.getLogger(__name__)
@@ -285,7 +285,7 @@ def _metrics(job: Job, model: OnnxModel, data: Path | None) -> dict[str, Any]:
         return measure.cloud_metrics(model, data)
     if job.name == "segmenter":
         return measure.cover_metrics(model)
-    return measure.change_metrics(load_models(job.store), data)
+    return measure.change_metrics(load_change_models(job.store), data)
 
 
 def _story(

@@ -109,7 +109,7 @@ def test_the_command_trains_all_three_into_a_store(tmp_path):
     from training.cli import app
 
     store, work = tmp_path / "store", tmp_path / "work"
-    for name in NAMES:
+    for name in ("segmenter", "change-classifier", "cloud-mask"):  # the last needs no other
         arguments = [name, "--smoke", "--out", str(store), "--work", str(work)]
         result = CliRunner().invoke(app, arguments, catch_exceptions=False)
         assert result.exit_code == 0
