@@ -75,7 +75,8 @@ def desks(
             assert browser.browser
             context = browser.browser.new_context(viewport={"width": 1280, "height": 800})
             stack.callback(context.close)
-            client = stack.enter_context(httpx.Client(base_url=api, trust_env=False))
+            limits = httpx.Limits(keepalive_expiry=2)  # the server closes what is idle after 5 s
+            client = stack.enter_context(httpx.Client(base_url=api, trust_env=False, limits=limits))
             desk = Desk(context.new_page(), client)
             for alert in desk.get("/api/alerts")["features"]:  # whatever a test before it held
                 client.delete(f"/api/queue/{alert['id']}/lock").raise_for_status()

@@ -174,10 +174,10 @@ def test_ground_that_nobody_vouches_for_has_no_weight():
     assert pair.lit[:, :32].any()
     assert set(np.unique(pair.after_cloud)) <= {int(Cloud.CLEAR), int(Cloud.CLOUD)}
     source = Source([], [pair], size=64, real_share=0.0)
-    weights = [
-        source.draw("change-classifier", np.random.default_rng(n))["weight"] for n in range(3)
-    ]
-    assert all(0 < float((w > 0).mean()) <= 0.5 for w in weights)
+    drawn = [source.draw("change-classifier", np.random.default_rng(n)) for n in range(30)]
+    shares = [float((sample["weight"] > 0).mean()) for sample in drawn]
+    assert max(shares) <= 0.5
+    assert sum(share > 0 for share in shares) >= 27  # clouds may hide all of the half that is known
 
 
 def test_seeds_that_are_held_out_cannot_train():
