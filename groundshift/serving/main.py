@@ -46,7 +46,7 @@ class ServeOptions:
     max_body_mib: int = 32
     max_model_mib: int = MAX_ARTIFACT_BYTES >> 20
     provider: str = "cpu"
-    """What computes: ``cpu`` or ``cuda``."""
+    """What computes: ``cpu``, ``cuda`` or ``openvino``."""
     exit_with_stdin: bool = False
     """End as soon as standard input closes, i.e. when the parent is gone, however it went."""
 
@@ -126,7 +126,8 @@ def parse(argv: Sequence[str]) -> ServeOptions:
     add("--queue", type=_whole, default=ServeOptions.queue, help="requests that may wait")
     add("--max-body-mib", type=_whole, default=ServeOptions.max_body_mib)
     add("--max-model-mib", type=_whole, default=ServeOptions.max_model_mib)
-    add("--provider", choices=("cpu", "cuda"), default=ServeOptions.provider, help="what computes")
+    providers = ("cpu", "cuda", "openvino")
+    add("--provider", choices=providers, default=ServeOptions.provider, help="what computes")
     add("--exit-with-stdin", action="store_true", help="end when standard input closes")
     return ServeOptions(**vars(parser.parse_args(argv)))
 

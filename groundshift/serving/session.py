@@ -20,6 +20,11 @@ PROVIDERS: Final[Mapping[str, tuple[str, Mapping[str, str]]]] = {
     "cpu": (PROVIDER, {}),
     # one algorithm instead of a search among them, whose outcome varies, and full 32-bit products
     "cuda": ("CUDAExecutionProvider", {"cudnn_conv_algo_search": "DEFAULT", "use_tf32": "0"}),
+    # its default rounds to bfloat16 where the CPU has it; one thread as on the CPU (see `_options`)
+    "openvino": (
+        "OpenVINOExecutionProvider",
+        {"device_type": "CPU", "precision": "ACCURACY", "num_of_threads": "1", "num_streams": "1"},
+    ),
 }
 """What computes, by the name it has on the command line: ONNX Runtime's provider, its options."""
 MULTIPLE_PX: Final = 32
@@ -27,9 +32,15 @@ MULTIPLE_PX: Final = 32
 BATCH_POLICY: Final = "b1"
 """Images are computed one by one, so that batch mates can never change a pixel."""
 
+_BUILDS: Final = {
+    "cpu": "onnxruntime",
+    "cuda": "onnxruntime-gpu (on a machine with an NVIDIA driver)",
+    "openvino": "onnxruntime-openvino",
+}
+"""The build of ONNX Runtime that holds a provider."""
 _NO_PROVIDER: Final = (
-    "ONNX Runtime has no provider {!r} here, only {}: take --provider cpu, or install "
-    "onnxruntime-gpu instead of onnxruntime on a machine with an NVIDIA driver"
+    "ONNX Runtime has no provider {!r} here, only {}: take --provider cpu, or install {} "
+    "instead of the build that is installed"
 )
 _ISA: Final = ("avx", "avx2", "fma", "avx512f", "avx512_vnni", "avx_vnni", "amx_int8", "asimd")
 """CPU flags (as Linux names them) by which ONNX Runtime's MLAS chooses its kernels."""
@@ -66,6 +77,7 @@ class Session:
         self.record = record
         self.signature = compute_signature(record.variant, provider)
         name, options = _available(provider)
+        _refuse_wrong_answers(record, provider)
         artifact = read_artifact(record, max_bytes=max_bytes)
         try:
             self._session = onnxruntime.InferenceSession(
@@ -76,7 +88,7 @@ class Session:
                 f"{record.artifact}: ONNX Runtime {onnxruntime.__version__} cannot load it: {error}"
             ) from error
         if self._session.get_providers()[0] != name:  # it falls back to the CPU with a log line
-            raise Misconfigured(_NO_PROVIDER.format(provider, self._session.get_providers()))
+            raise _missing(provider, self._session.get_providers())
         _hold(record, "input", record.inputs, self._session.get_inputs())
         _hold(record, "output", record.outputs, self._session.get_outputs())
 
@@ -120,8 +132,21 @@ def _available(provider: str) -> tuple[str, Mapping[str, str]]:
     name, options = _known(provider)
     found = onnxruntime.get_available_providers()
     if name not in found:
-        raise Misconfigured(_NO_PROVIDER.format(provider, found))
+        raise _missing(provider, found)
     return name, options
+
+
+def _missing(provider: str, found: Sequence[str]) -> Misconfigured:
+    return Misconfigured(_NO_PROVIDER.format(provider, found, _BUILDS[provider]))
+
+
+def _refuse_wrong_answers(record: ModelRecord, provider: str) -> None:
+    """onnxruntime-openvino 1.24.1 takes the 8-bit graphs and answers noise (docs/models.md)."""
+    if provider == "openvino" and record.variant.startswith("int8"):
+        raise Misconfigured(
+            f"{record.name}: OpenVINO's provider answers wrongly for the variant {record.variant}: "
+            "serve the fp32 models with it, or the 8-bit ones with --provider cpu"
+        )
 
 
 def _gpu_models() -> list[str]:

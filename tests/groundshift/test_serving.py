@@ -22,10 +22,12 @@ from groundshift.adapters.kserve_http import KServeClient
 from groundshift.errors import Misconfigured
 from groundshift.models import artifact_digest, read_model
 from groundshift.modelserver_process import ModelServerProcess
+from groundshift.serving import session
 from groundshift.serving.gate import Gate, Limits
 from groundshift.serving.metrics import ServerMetrics
 from groundshift.serving.session import compute_signature
 from groundshift.serving.testing import write_test_models
+from groundshift.settings import Settings
 from groundshift.testing.model_client import image
 
 
@@ -408,6 +410,11 @@ def test_bad_arguments_end_it_before_anything_is_loaded(store):
             ([f"--model-dir={store}/nowhere"], 4, "holds no model"),
             ([f"--model-dir={store}", "--model-name=x"], 4, "holds change-classifier"),
             ([f"--model-dir={store}", "--port=0", "--provider=cuda"], 4, "onnxruntime-gpu"),
+            (
+                [f"--model-dir={store}", "--port=0", "--provider=openvino"],
+                4,
+                "onnxruntime-openvino",
+            ),
             ([f"--model-dir={store}", f"--port={port}"], 4, "choose another --port"),
         ):
             result = serve(*args)
@@ -419,8 +426,17 @@ def test_the_signature_names_what_computes():
     on_cpu, on_gpu = (compute_signature("fp32", name).split("/") for name in ("cpu", "cuda"))
     assert (on_cpu[1], on_gpu[1]) == ("CPUExecutionProvider", "CUDAExecutionProvider")
     assert on_cpu[2:4] == on_gpu[2:4] == ["fp32", "b1"]
-    with pytest.raises(Misconfigured, match="there are cpu, cuda"):
+    assert compute_signature("fp32", "openvino").split("/")[1] == "OpenVINOExecutionProvider"
+    with pytest.raises(Misconfigured, match="there are cpu, cuda, openvino"):
         compute_signature("fp32", "tpu")
+
+
+def test_eight_bits_are_not_served_by_a_provider_that_answers_them_wrongly(monkeypatch):
+    have = ["OpenVINOExecutionProvider", "CPUExecutionProvider"]
+    monkeypatch.setattr(session.onnxruntime, "get_available_providers", lambda: have)
+    record = read_model(Settings().edge_models / "segmenter")
+    with pytest.raises(Misconfigured, match=r"segmenter: .* int8-static: serve the fp32"):
+        session.Session(record, provider="openvino")
 
 
 # ---- the end
