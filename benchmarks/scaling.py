@@ -36,6 +36,8 @@ from torch.nn.parallel import DistributedDataParallel
 from training import corpus, loop, nets, samples
 
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # for the spawned workers, as in a training
+_QUIET = 0.5
+"""Load for each core up to which the machine counts as idle."""
 DOCS = Path(__file__).parents[1] / "docs" / "models"
 
 
@@ -88,7 +90,7 @@ def main() -> None:
     parser.add_argument("--size", type=int, default=128)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--docs", type=Path, default=DOCS)
-    told = parser.parse_args()
+    told, load = parser.parse_args(), os.getloadavg()[0]
     work = Work(told.model, told.samples, told.batch, told.size)
     ways = [*WAYS, *([GPU] if torch.cuda.is_available() else [])]
     seconds: dict[str, list[Epoch]] = {way.name: [] for way in ways}
@@ -102,7 +104,7 @@ def main() -> None:
                 refused[way.name] = error
             else:
                 seconds[way.name].append(found)
-    report = summary(work, told.rounds, seconds, refused)
+    report = summary(work, told.rounds, seconds, refused, load)
     print(json.dumps(report, indent=2))
     told.docs.mkdir(parents=True, exist_ok=True)
     (told.docs / "scaling.md").write_text(page(report), encoding="utf-8")
@@ -182,9 +184,9 @@ def _batches(work: Work, rank: int, workers: int) -> list[samples.Arrays]:
 
 
 def summary(
-    work: Work, rounds: int, epochs: dict[str, list[Epoch]], refused: dict[str, str]
+    work: Work, rounds: int, epochs: dict[str, list[Epoch]], refused: dict[str, str], load: float
 ) -> dict[str, Any]:
-    """Medians, ratios to one worker, and what the machine is."""
+    """Medians, ratios to one worker, and what the machine is; `load`: before anything was run."""
     base = epochs[WAYS[0].name]
     return {
         "model": work.model,
@@ -193,7 +195,7 @@ def summary(
         "rounds": rounds,
         "cpus": os.cpu_count(),
         "torch": torch.__version__,
-        "load": round(os.getloadavg()[0], 1),
+        "load": round(load, 1),
         "ways": {name: _way(found, base) for name, found in epochs.items() if found},
         "refused": refused,
     }
@@ -220,12 +222,16 @@ def page(report: dict[str, Any]) -> str:
         for name, said in report["ways"].items()
     )
     refused = "".join(f"\n{name} did not run: {why}\n" for name, why in report["refused"].items())
+    busy = (
+        " Other programs used the cores too: the CPU seconds say more than the clock's."
+        if report["load"] > _QUIET * report["cpus"]
+        else ""
+    )
     return (
         f"# How the training scales\n\nMade by `benchmarks/scaling.py`: {report['model']},"
         f" {report['samples']} samples of an epoch, {report['batch']} a step, {report['rounds']}"
-        f" rounds, medians and ranges. {report['cpus']} CPU cores that other programs used too"
-        f" (load {report['load']}): seconds and their ratios say little there, the CPU seconds of"
-        " all workers together say what sharing costs.\n\n"
+        f" rounds, medians and ranges. {report['cpus']} CPU cores, load {report['load']} before it"
+        f" began.{busy} The CPU seconds are those of all workers together: what sharing costs.\n\n"
         "| way | seconds of an epoch | over one worker | CPU seconds | over one worker |\n"
         "|---|---|---|---|---|\n" + rows + refused
     )

@@ -147,7 +147,10 @@ def run(
         one = compared[name]
         # a folded graph answers as its base does, template tests included
         tested = templates.run(variant) if name == variant_store.INT8 else ()
-        verdict = gate.verdict(one.evaluation, base, tested, gate.Rules())
+        verdict = gate.decide(
+            gate.Contestant(variant, one.evaluation), gate.Contestant(store, base), tested, plan,
+            gate.Rules(),
+        )  # fmt: skip
         every = variants.slices(base, one.evaluation)
         row = {
             **_speeds(store, variant, drawn, rounds),

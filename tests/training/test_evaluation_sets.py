@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from datetime import date
 from itertools import islice
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -15,6 +16,7 @@ from training.dataset import Sample
 from training.evaluation import failures, simulated, slices
 from training.evaluation.failures import MODES
 from training.evaluation.predict import Prediction
+from training.evaluation.run import Plan
 from training.evaluation.slices import Slice
 from training.evaluation.tally import Tally, mean_over_sites, pooled
 
@@ -108,6 +110,16 @@ def test_held_out_sites_are_drawn_from_seeds_that_never_train():
         assert sample.clouds is not None
         clear = (sample.clouds[0] == Cloud.CLEAR) & (sample.clouds[1] == Cloud.CLEAR)
         assert not (~sample.ignore & ~clear).any()
+
+
+def test_a_further_look_sees_other_sites():
+    plan = Plan(sites=2, size_px=64, failure_sites=1, data=Path("real"))
+    plans = [plan, plan.further(1), plan.further(2)]
+    assert [(p.sites, p.failure_sites, p.data) for p in plans[1:]] == [(2, 1, None), (4, 2, None)]
+    seen = [s.site for p in plans for s in simulated.held_out(p.sites, size=64, look=p.look)]
+    mode = MODES[0]
+    seen += [s.site for p in plans for s in failures.samples(mode, 1, size=64, look=p.look)]
+    assert len(set(seen)) == len(seen) == 8 + 3
 
 
 @pytest.fixture(scope="module")

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from dataclasses import dataclass, field
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -72,16 +74,72 @@ def test_an_inferior_slice_is_caught_even_where_the_whole_is_better(seed):
     assert str(DESERT) in verdict.reason
 
 
-def test_the_whole_must_be_shown_not_inferior_and_a_slice_only_not_inferior_by_proof():
-    """Few pixels of change per site: the interval is wide, and its middle on zero."""
-    rng = np.random.default_rng(0)
-    one, two = evaluation(1), evaluation(2)
-    for made, sign in ((one, 1), (two, -1)):
-        flip = [(0.9, 0.5), (0.5, 0.9)][sign == 1]
-        wild = {f"s{n}": site(rng, flip[n % 2], spread=0.1) for n in range(10)}
-        made.tally.changes[WHOLE] = made.tally.changes[DESERT] = wild
-    status = {f.subject: f.status for f in gate.verdict(one, two, (), RULES).findings}
-    assert status == {str(WHOLE): gate.FAILS, str(DESERT): gate.OPEN}
+def wild(seeds, *, of, sites=10, turned=0):
+    """Two sets that do well where the other does badly: a wide interval, its middle on zero."""
+    made = []
+    for number, seed in enumerate(seeds):
+        rng = np.random.default_rng(seed)
+        one = Evaluation({"change-classifier": f"sha256:{seed:064x}"}, threshold=127)
+        recalls = [(0.9, 0.5), (0.5, 0.9)][(number + turned) % 2]
+        for key in of:
+            one.tally.changes[key] = {
+                f"s{seed // 10}-{n}": site(rng, recalls[n % 2], spread=0.1) for n in range(sites)
+            }
+        made.append(one)
+    return made
+
+
+def test_a_real_set_must_be_shown_not_inferior_and_its_slices_only_not_inferior_by_proof():
+    whole, city = Slice(OSCD, EVERYTHING, ""), Slice(OSCD, "season", "same season")
+    one, two = wild((1, 2), of=(whole, city))
+    found = gate.verdict(one, two, (), RULES)
+    assert {f.subject: f.status for f in found.findings} == {
+        str(whole): gate.FAILS,
+        str(city): gate.OPEN,
+    }
+
+
+@dataclass
+class Looks:
+    """Measures what it is told to, and keeps how often it was asked."""
+
+    given: dict[str, list[Evaluation]]
+    plans: list[Plan] = field(default_factory=list)
+
+    def __call__(self, store, plan):
+        self.plans.append(plan)
+        return self.given[store.name][plan.look - 1]
+
+
+def contest(one, two, looks, *, tested=(PASSED,)):
+    new, old = gate.Contestant(Path("new"), one), gate.Contestant(Path("old"), two)
+    return gate.decide(new, old, tested, Plan(sites=10), RULES, measure=looks)
+
+
+def test_what_the_simulator_leaves_open_is_decided_on_further_sites():
+    one, two = wild((11, 12), of=(WHOLE, DESERT))
+    assert {f.status for f in gate.verdict(one, two, (), RULES).findings} == {gate.OPEN}
+    looks = Looks({"new": [evaluation(3, sites=200)], "old": [evaluation(4, sites=200)]})
+    verdict = contest(one, two, looks)
+    assert verdict.accepted, verdict.reason
+    assert {f.numbers["sites"] for f in verdict.findings if f.rule != "template"} == {210}
+    assert [(p.look, p.sites, p.data) for p in looks.plans] == [(1, 10, None)] * 2
+
+
+def test_what_is_still_open_after_the_last_look_refuses():
+    one, two = wild((21, 22), of=(WHOLE, DESERT))
+    further = [wild((10 * n + 1, 10 * n + 2), of=(WHOLE, DESERT)) for n in (3, 4)]
+    looks = Looks({"new": [f[0] for f in further], "old": [f[1] for f in further]})
+    verdict = contest(one, two, looks)
+    assert [(p.look, p.sites) for p in looks.plans] == [(1, 10), (1, 10), (2, 20), (2, 20)]
+    assert failed(verdict) == {str(WHOLE), str(DESERT)}
+    assert "not shown not to be inferior" in verdict.reason
+
+
+def test_a_set_that_is_refused_anyway_is_not_looked_at_again():
+    one, two = wild((51, 52), of=(DESERT,))
+    broken = Result("identical dates", "no change", "share called", 0.1, 0.0)
+    assert failed(contest(one, two, Looks({}), tested=[broken])) == {"identical dates"}
 
 
 def test_few_sites_only_inform():

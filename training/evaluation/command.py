@@ -50,7 +50,8 @@ def run(job: Job) -> list[dict[str, Any]]:
         champion = None
         if job.against is not None:
             store = stack.enter_context(stores.opened(job.against))
-            champion = _measured(store, job.plan, console, f"champion {job.against}", None)
+            measured = _measured(store, job.plan, console, f"champion {job.against}", None)
+            champion = gate.Contestant(store, measured)
         for number, name in enumerate(job.models, 1):
             store = stack.enter_context(stores.opened(name))
             folder = job.out if len(job.models) == 1 else job.out / f"{number}-{store.name}"
@@ -71,15 +72,21 @@ def held_out_labels() -> tuple[Sample, ...]:
 
 
 def _reported(
-    store: Path, champion: Evaluation | None, plan: Plan, out: Path, console: Console
+    store: Path, champion: gate.Contestant | None, plan: Plan, out: Path, console: Console
 ) -> dict[str, Any]:
     worst = Worst()
     done = _measured(store, plan, console, f"measuring {store.name}", worst)
     with console.status("template tests"):
         tested = templates.run(store)
     found = summary(done, tested)
-    judged = None if champion is None else gate.verdict(done, champion, tested, gate.Rules())
-    found["verdict"] = judged and judged.as_dict()
+    if champion is None:
+        found["verdict"] = None
+    else:
+        judged = gate.decide(
+            gate.Contestant(store, done), champion, tested, plan, gate.Rules(),
+            measure=lambda one, more: _measured(one, more, console, "further sites", None),
+        )  # fmt: skip
+        found["verdict"] = judged.as_dict()
     _show(console, found, report.write(out, found, worst.cases))
     return found
 

@@ -29,6 +29,8 @@ SIZE_PX: Final = 192
 """Edge of a site: a few fields, a village, some changes."""
 _FIRST_SEED: Final = HELD_OUT_SEED + 500_000
 """Sites of the sets; `simulated.held_out` stays below."""
+_LOOK: Final = 100_000
+"""Seeds between two looks at a set: room for all modes."""
 _CHANGES: Final = ChangeCounts(building=2, felling=1, mine=1)
 _SUMMER: Final = date(2023, 6, 20)
 _TRIES: Final = 40
@@ -80,12 +82,14 @@ class FailureMode:
     judged by its false alarms and not by the changes found."""
 
 
-def samples(mode: FailureMode, count: int, *, size: int = SIZE_PX) -> Iterator[Sample]:
-    """`count` samples of a set, one per site; always the same ones.
+def samples(
+    mode: FailureMode, count: int, *, size: int = SIZE_PX, look: int = 0
+) -> Iterator[Sample]:
+    """`count` samples of a set, one per site; always the same ones, and others for another `look`.
 
     Raises RuntimeError where the simulator makes no such site in a fair number of tries.
     """
-    number, seeds = 0, _seeds(mode, count * _TRIES)
+    number, seeds = 0, _seeds(mode, count * _TRIES, look)
     for sample in islice(filter(None, (_sample(mode, seed, size) for seed in seeds)), count):
         number += 1
         yield sample
@@ -102,8 +106,8 @@ def _sample(mode: FailureMode, seed: int, size: int) -> Sample | None:
     return replace(sample, lineage=f"{sample.lineage}; {mode.name}: {mode.shows}")
 
 
-def _seeds(mode: FailureMode, most: int) -> range:
-    first = _FIRST_SEED + 10_000 * [one.name for one in MODES].index(mode.name)
+def _seeds(mode: FailureMode, most: int, look: int) -> range:
+    first = _FIRST_SEED + 10_000 * [one.name for one in MODES].index(mode.name) + _LOOK * look
     return range(first, first + most)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -39,6 +39,20 @@ class Plan:
     """Folder of real scenes; None: the simulator alone."""
     labels: tuple[Sample, ...] = ()
     """Held-out verified labels."""
+    look: int = 0
+    """A further look sees other sites of the simulator."""
+
+    def further(self, look: int) -> Plan:
+        """Look number `look` (1, 2) at what the simulator makes: each doubles the sites so far."""
+        times = 2 ** (look - 1)
+        return replace(
+            self,
+            sites=self.sites * times,
+            failure_sites=self.failure_sites * times,
+            data=None,
+            labels=(),
+            look=look,
+        )
 
     @property
     def total(self) -> int:
@@ -63,6 +77,10 @@ class Evaluation:
     """Change-vector analysis with Otsu's threshold, by set and site."""
     chips: dict[str, Confusion] = field(default_factory=dict)
     """Clear against cloud (veils too) on the labelled cloud chips."""
+
+    def with_more(self, more: Evaluation) -> Evaluation:
+        """These counts and those of other sites."""
+        return replace(self, tally=self.tally.with_more(more.tally))
 
 
 def evaluate(
@@ -95,9 +113,9 @@ def _samples(plan: Plan) -> Iterator[tuple[str, Sample]]:
     def named(name: str, samples: Iterable[Sample]) -> Iterator[tuple[str, Sample]]:
         return ((name, sample) for sample in samples)
 
-    yield from named(SIMULATED, simulated.held_out(plan.sites, size=plan.size_px))
+    yield from named(SIMULATED, simulated.held_out(plan.sites, size=plan.size_px, look=plan.look))
     for mode in failures.MODES:
-        yield from named(mode.name, failures.samples(mode, plan.failure_sites))
+        yield from named(mode.name, failures.samples(mode, plan.failure_sites, look=plan.look))
     yield from named(LABELS, plan.labels)
     if plan.data is not None:
         yield from named(OSCD, StacPairs(plan.data / "oscd", places=LABELLED).samples())

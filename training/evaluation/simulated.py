@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from datetime import date, datetime
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,13 +15,18 @@ from training.corpus import HELD_OUT_SEED
 from training.dataset import Sample
 from training.sources import OWN
 
+_LOOK: Final = 100_000
+"""Seeds between two looks."""
 
-def held_out(count: int, *, size: int = 256, first: int = HELD_OUT_SEED) -> Iterator[Sample]:
+
+def held_out(count: int, *, size: int = 256, look: int = 0) -> Iterator[Sample]:
     """`count` pairs of sites, drawn as training draws them but with every biome in turn.
+
+    Always the same ones, and others for another `look`.
 
     Pixels that are clear at both dates count.
     """
-    biomes = list(CLIMATES)
+    biomes, first = list(CLIMATES), HELD_OUT_SEED + _LOOK * look
     for seed in range(first, first + count):
         biome = biomes[seed % len(biomes)]
         drawn = sample_pair(np.random.default_rng(seed), size, climate=biome)

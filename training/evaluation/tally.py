@@ -37,6 +37,14 @@ class Tally:
     )
     """bands.Cover on clear pixels, true against predicted, both dates."""
 
+    def with_more(self, more: Tally) -> Tally:
+        """These records and those of other sites; neither of the two changes."""
+        return Tally(
+            changes=_joined(self.changes, more.changes),
+            clouds=_joined(self.clouds, more.clouds),
+            covers=_joined(self.covers, more.covers),
+        )
+
     def add(self, name: str, sample: Sample, made: Prediction) -> None:
         """Count one sample of the set `name`: by slices where it is one of `slices.SLICED`."""
         whole = [Slice(name, *key) for key in slices.of_sample(sample)]
@@ -84,6 +92,17 @@ def mean_over_sites(
     """The mean of a number over the sites that have it."""
     found = [value for value in map(number, sites.values()) if value is not None]
     return float(np.mean(found)) if found else None
+
+
+def _joined(
+    one: Mapping[Slice, dict[str, _Record]], two: Mapping[Slice, dict[str, _Record]]
+) -> defaultdict[Slice, dict[str, _Record]]:
+    both: defaultdict[Slice, dict[str, _Record]] = defaultdict(dict)
+    for table in (one, two):
+        for key, sites in table.items():
+            for site, counts in sites.items():
+                _put(both[key], site, counts)
+    return both
 
 
 def _put(sites: dict[str, _Record], site: str, counts: _Record) -> None:
