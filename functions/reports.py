@@ -8,6 +8,7 @@ from typing import Any, Final
 
 from sqlalchemy import Connection, Row, Select, func, select
 
+from groundshift import ranking
 from groundshift.ledger import Ledger, alerts, runs, scenes, tables, trainings
 
 PENDING: Final = "pending"
@@ -94,6 +95,7 @@ def _alert(row: Row[Any]) -> dict[str, Any]:
         "first_seen": row.first_seen.isoformat(),
         "last_seen": row.last_seen.isoformat(),
         "supports": row.supports,
+        "score": ranking.score(row),
         "site": row.site_id,
         "geometry": row.geometry,
     }

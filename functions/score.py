@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
 
 import numpy as np
 import rasterio
 from numpy.typing import NDArray
+from rasterio.features import geometry_mask
 from scipy.ndimage import label
 
 from geodata_etl.bands import NOT_OBSERVED
 from geodata_etl.grid import grid_of_transform
 from geodata_etl.simulate import Site
+from groundshift.labels import to_utm
 
 _FOUND_SHARE = 0.3
-"""Share of a known change's observed pixels that a run must mark to have found it."""
+"""Share of a known change's observed pixels that a run must mark to have found it, and of an
+alert's pixels that changed where it is true."""
 _MIN_OBSERVED_PX = 20
 """A known change counts where at least so many of its pixels were observed."""
 
@@ -104,6 +108,25 @@ def score_run(
         known=known,
         found=found,
     )
+
+
+def first_in_queue(
+    site: Site, alerts: Sequence[Mapping[str, Any]], *, since: datetime, most: int = 20
+) -> tuple[int, int]:
+    """(true, all) of the `most` alerts that an analyst is shown first.
+
+    `alerts` as `functions.reports.alert_list` gives them. One is true where ground of it changed
+    between `since` and the scene that raised it.
+    """
+    shown = sorted(alerts, key=lambda a: (-a["score"], a["id"]))[:most]
+    return sum(_is_true(site, alert, since) for alert in shown), len(shown)
+
+
+def _is_true(site: Site, alert: Mapping[str, Any], since: datetime) -> bool:
+    changed = site.change_mask(since, datetime.fromisoformat(alert["first_seen"])) == 1
+    outline = to_utm(alert["geometry"], epsg=site.grid.epsg)
+    inside = geometry_mask([outline], changed.shape, site.grid.transform, invert=True)
+    return bool(inside.any() and changed[inside].mean() >= _FOUND_SHARE)
 
 
 def _changes(wanted: NDArray[np.bool_], marked: NDArray[np.bool_]) -> tuple[int, int]:

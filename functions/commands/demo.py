@@ -17,7 +17,7 @@ from functions.commands.submit import scene_arrived
 from functions.demo_map import write_demo_map
 from functions.local import Embedded, embedded
 from functions.progress import bars, watching
-from functions.score import Score, score_run
+from functions.score import Score, first_in_queue, score_run
 from functions.stages import STAGES
 from geodata_etl.simulate import (
     SimulatedScene,
@@ -108,7 +108,8 @@ def _report(
     score = _score(platform, site, known, done)
     pixels = sum(s.extent.height * s.extent.width for s in known)
     found = Counter(f"{row.from_class} -> {row.to_class}" for row in changes)
-    areas, scores = _areas(done), _score_rows(score)
+    first = first_in_queue(site, alerts, since=min(scene.acquired for scene in known))
+    areas, scores = _areas(done), _score_rows(score, first)
     summary = [(name, f"{value:g}") for name, value in (*areas, *scores)]
     map_path = write_demo_map(out, p, known, done, alerts, summary)
     return DemoReport(
@@ -184,12 +185,14 @@ def _score(platform: Embedded, site: Site, known: Sequence[Scene], done: Sequenc
     )
 
 
-def _score_rows(score: Score) -> list[tuple[str, float]]:
+def _score_rows(score: Score, first: tuple[int, int]) -> list[tuple[str, float]]:
+    true, shown = first
     return [
         ("precision of pixels", round(score.precision, 3)),
         ("recall of pixels", round(score.recall, 3)),
         ("F1 of pixels", round(score.f1, 3)),
         (f"known changes found, of {score.known}", round(score.recall_of_changes, 3)),
+        (f"true alerts, of the first {shown} in the queue", round(true / max(1, shown), 3)),
     ]
 
 

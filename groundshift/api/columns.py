@@ -14,8 +14,8 @@ from groundshift.api.access import Given, Reader
 from groundshift.api.alerts import Box
 from groundshift.api.answers import PRIVATE, etag_of, json_answer, known
 from groundshift.api.boxes import read_bbox
-from groundshift.api.ranking import score
 from groundshift.ledger import alert_columns
+from groundshift.ranking import score
 
 router: Final = APIRouter(prefix="/api/alerts", tags=["alerts"])
 

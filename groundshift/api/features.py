@@ -6,9 +6,9 @@ from typing import Any
 
 import orjson
 
-from groundshift.api.ranking import score
 from groundshift.ledger.alert_views import AlertView
 from groundshift.ledger.reviews import Review
+from groundshift.ranking import score
 
 
 def alert_feature(view: AlertView, *, outlined: bool = True) -> dict[str, Any]:

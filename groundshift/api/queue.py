@@ -10,7 +10,7 @@ from typing import Annotated, Any, Final
 from fastapi import APIRouter, Query, Request, Response
 from sqlalchemy import Connection, Row
 
-from groundshift.api import ranking
+from groundshift import ranking
 from groundshift.api.access import Analyst, Caller, Given, Reader
 from groundshift.api.answers import json_answer
 from groundshift.api.boxes import overlap, tile_box

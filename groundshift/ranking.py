@@ -23,11 +23,15 @@ _DECADES: Final = 3.0
 
 
 def score(row: Row[Any]) -> float:
-    """0..1: how likely, how large and how well supported an alert is; 0 once withdrawn."""
+    """0..1: how likely, how large and how well supported an alert is; 0 once withdrawn.
+
+    The probability says most: on simulated sites an order by it alone is right most often, and one
+    that gave size and support half the say held fewer true alerts in every site that was tried.
+    """
     if row.state == "withdrawn":
         return 0.0
     size = min(max(math.log10(max(row.area_m2, 1.0) / _SMALL_M2) / _DECADES, 0.0), 1.0)
-    parts = 0.5 * float(row.probability) + 0.3 * size + 0.2 * _STATE.get(row.state, 0.0)
+    parts = 0.8 * float(row.probability) + 0.1 * size + 0.1 * _STATE.get(row.state, 0.0)
     return round(parts, 4)
 
 
