@@ -9,8 +9,6 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter, uniform_filter
 
-from geodata_etl.simulate.materials import LEAFLESS
-from geodata_etl.simulate.sensor import PATH, THROUGH
 from training.clouds import SHADOW_TINT
 from training.noise import fractal
 
@@ -20,8 +18,6 @@ _HAZE = np.array([1.0, 0.75, 0.55, 0.3, 0.1, 0.05], np.float32)[:, None, None]
 _SOIL = np.array([0.13, 0.14, 0.17, 0.24, 0.31, 0.26], np.float32)[:, None, None]
 _CROP = np.array([0.09, 0.09, 0.06, 0.33, 0.18, 0.09], np.float32)[:, None, None]
 """Top-of-atmosphere spectra of bare soil and of a crop in leaf."""
-_BRANCHES = (LEAFLESS * THROUGH + PATH)[:, None, None]
-"""The simulator's leafless wood, at the top of a clear atmosphere."""
 
 
 def light(rng: np.random.Generator, r: Float) -> Float:
@@ -77,19 +73,6 @@ def season(rng: np.random.Generator, r: Float) -> Float:
     return moved
 
 
-def leafless(rng: np.random.Generator, r: Float) -> Float:
-    """Broadleaved trees before or after their leaves, tree by tree: in towns the ground shines
-    through, and a street of trees in leaf at the other date looks like built ground that went.
-    """
-    ndvi = (r[3] - r[2]) / (r[3] + r[2] + 0.01)
-    canopy = np.clip((ndvi - rng.uniform(0.2, 0.4)) * 5, 0, 1)
-    trees = fractal(rng, r.shape[1], slope=rng.uniform(0.4, 1.2), longest=0.3) > rng.normal(0, 0.7)
-    amount = gaussian_filter((trees * canopy).astype(np.float32), 0.6) * rng.uniform(0.4, 1.0)
-    bare = _BRANCHES * np.float32(rng.uniform(0.8, 1.2))
-    seen_through: Float = (r * (1 - amount) + bare * amount).astype(np.float32)
-    return seen_through
-
-
 def glare(rng: np.random.Generator, r: Float) -> Float:
     """Surfaces send back more or less light under another sun; bright roofs most of all."""
     patches = np.tanh(fractal(rng, r.shape[1], slope=rng.uniform(0.6, 1.4), longest=0.2))
@@ -131,7 +114,6 @@ _EFFECTS = (
     (0.5, shift),
     (0.25, blur),
     (0.3, season),
-    (0.25, leafless),
     (0.4, glare),
     (0.3, long_shadows),
 )

@@ -129,22 +129,6 @@ def test_a_low_sun_dims_the_ground_and_leaves_blue_most(bands):
         assert (dim[0] / meadow[0]).mean() >= (dim[3] / meadow[3]).mean() - 1e-6
 
 
-def test_leaves_fall_from_trees_and_from_nothing_else():
-    canopy = _meadow(6).astype(np.float32) / 10_000
-    scene = np.concatenate([canopy, np.full_like(canopy, 0.2)], axis=2)[:, :, ::2]
-    edge, fallen = scene.shape[2] // 2, []
-    for seed in range(20):
-        bare = nuisance.leafless(np.random.default_rng(seed), scene)
-        assert bare.dtype == np.float32
-        np.testing.assert_allclose(bare[:, :, edge + 4 :], scene[:, :, edge + 4 :])
-        wood, left = scene[:, :, :edge], bare[:, :, :edge]
-        fell = np.abs(left - wood).max(axis=0) > 0.02
-        ndvi = [(r[3] - r[2]) / (r[3] + r[2]) for r in (wood, left)]
-        assert (ndvi[1][fell] < ndvi[0][fell]).all()
-        fallen.append(fell.mean())
-    assert 0.2 < np.mean(fallen) < 0.8
-
-
 @settings(max_examples=20, deadline=None)
 @given(st.integers(0, 10_000))
 def test_an_overlooked_shadow_darkens_a_part_and_leaves_blue_most(seed):
