@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from groundshift.errors import Misconfigured
-from training.losses import change_loss, class_loss
+from training.losses import change_loss, class_loss, imitation_loss
 from training.nets import ChangeClassifier, Segmenter
 from training.replay import Replay
 from training.samples import Arrays, Source
@@ -302,7 +302,10 @@ def _loss_of(net: nn.Module, batch: Batch) -> Tensor:
     if not isinstance(net, ChangeClassifier):
         return class_loss(net.logits(batch["image"]), target, weight)
     planes = batch["before_probabilities"], batch["after_probabilities"]
-    return change_loss(net.logits(batch["before"], batch["after"], *planes), target, weight)
+    logits = net.logits(batch["before"], batch["after"], *planes)
+    if "teacher" in batch:
+        return imitation_loss(logits, batch["teacher"], weight)
+    return change_loss(logits, target, weight)
 
 
 def _checkpoint(

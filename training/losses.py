@@ -30,3 +30,12 @@ def change_loss(logits: Tensor, target: Tensor, weight: Tensor) -> Tensor:
     both = (p * truth).sum()
     dice = 1 - (2 * both + 1) / (p.sum() + (truth * weight).sum() + 1)
     return entropy + 0.5 * dice
+
+
+def imitation_loss(logits: Tensor, teacher: Tensor, weight: Tensor) -> Tensor:
+    """Distance from a teacher's logits [N,H,W]; logits [N,1,H,W]. What it calls change, which is
+    rare, counts up to ten times as much.
+    """
+    apart = functional.smooth_l1_loss(logits.squeeze(1), teacher, reduction="none")
+    heavy = weight * (1 + 9 * torch.sigmoid(teacher))
+    return (apart * heavy).sum() / heavy.sum().clamp(min=1)

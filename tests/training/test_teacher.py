@@ -134,3 +134,44 @@ def test_the_segmenter_has_no_teacher():
 
     with pytest.raises(Misconfigured, match="groundshift train segmenter"):
         selftrain.main(model=ModelName.SEGMENTER)
+
+
+def test_over_its_own_segmenter_a_classifier_has_nothing_to_imitate():
+    from training import imitate, loop, losses, nets, samples
+
+    torch.manual_seed(2)
+    teacher = imitate.Model(nets.ChangeClassifier().eval(), nets.Segmenter().eval())
+    source = samples.Source([], [corpus.simulate(4, size=96)], size=64, real_share=0.0)
+    draw = imitate.imitating(loop.drawer(imitate.NAME, source, teacher.segmenter), teacher)
+    (sample,) = draw(np.random.default_rng(0), 1)
+    seen = (sample["before"].min(0) > 0) & (sample["after"].min(0) > 0)
+    np.testing.assert_array_equal(sample["weight"] > 0, seen)
+    one = loop.tensors({key: array[None] for key, array in sample.items()})
+    planes = one["before_probabilities"], one["after_probabilities"]
+    with torch.no_grad():
+        logits = teacher.net.logits(one["before"], one["after"], *planes)
+    assert float(losses.imitation_loss(logits, one["teacher"], one["weight"])) < 1e-6
+    assert float(losses.imitation_loss(logits + 1, one["teacher"], one["weight"])) > 0.4
+
+
+def test_a_classifier_comes_nearer_to_what_it_was_over_another_segmenter(tmp_path):
+    from importlib.resources import as_file, files
+
+    from training import imitate, loop, nets, pipeline, samples
+
+    torch.manual_seed(3)
+    other = nets.Segmenter().eval()
+    source = samples.Source([], [corpus.simulate(s, size=96) for s in (5, 6)], 64, 0.0)
+    apart = []
+    with as_file(files("groundshift") / "model_store") as old:
+        teacher = imitate.Model.of(old)
+        for steps in (0, 60):
+            recipe = loop.Recipe(steps=steps, batch=4, rate=3e-3)
+            job = pipeline.Job(imitate.NAME, tmp_path / str(steps), tmp_path, recipe)
+            net, done = imitate.learn(job, old, other, source)
+            assert done == steps
+            (sample,) = loop.drawer(imitate.NAME, source, other)(np.random.default_rng(9), 1)
+            wanted = teacher.logits(sample)["teacher"]
+            got = imitate.Model(net, other).logits(sample)["teacher"]
+            apart.append(float(np.abs(got - wanted).mean()))
+    assert apart[1] < 0.8 * apart[0]
