@@ -21,6 +21,10 @@ from groundshift.errors import Misconfigured
 from training import export, lessons, loop, nets, pipeline, realdata, samples, warm
 
 NAME = "change-classifier"
+_NOTE = (
+    "It went on from an earlier classifier and learnt to say over this set's segmenter what that"
+    " one said over its own (training.imitate): the steps and seeds above are of that alone."
+)
 
 
 @dataclass(frozen=True)
@@ -107,7 +111,7 @@ def main(
     if data is None:
         raise Misconfigured("no unlabelled pairs: set GROUNDSHIFT_DATA to the development data")
     recipe = loop.Recipe(steps=steps, rate=rate, seed=seed, threads=threads)
-    job = pipeline.Job(NAME, work, out, recipe, simulated=300, real_share=0.7)
+    job = pipeline.Job(NAME, work, out, recipe, simulated=300, real_share=0.7, note=_NOTE)
     run(job, old, segmenter, data)
 
 
