@@ -41,7 +41,7 @@ class Model:
         warm.from_onnx(net, store / NAME / "model.onnx", [])
         return cls(net, lessons.segmenter_of(store))
 
-    def logits(self, sample: samples.Arrays) -> samples.Arrays:
+    def teach(self, sample: samples.Arrays) -> samples.Arrays:
         """The sample with what this model says of it: ``teacher`` [S,S]."""
         dates = torch.from_numpy(np.stack([sample["before"], sample["after"]]))
         with torch.no_grad():
@@ -54,7 +54,7 @@ def imitating(draw: loop.Draw, teacher: Model) -> loop.Draw:
     """Samples with the teacher's logits in place of a label: every pixel with data counts."""
 
     def drawn(rng: np.random.Generator, count: int) -> list[samples.Arrays]:
-        return [teacher.logits(_everywhere(sample)) for sample in draw(rng, count)]
+        return [teacher.teach(_everywhere(sample)) for sample in draw(rng, count)]
 
     return drawn
 
@@ -100,7 +100,7 @@ def main(
     work: Annotated[Path, typer.Option(help="Checkpoints; a cut-off run goes on.")] = Path(
         "imitate-work"
     ),
-    steps: Annotated[int, typer.Option(help="Most steps to train.")] = 2000,
+    steps: Annotated[int, typer.Option(help="Most steps to train.")] = 4500,
     rate: Annotated[float, typer.Option(help="Highest learning rate.")] = 1e-3,
     seed: Annotated[int, typer.Option(help="Seed of the samples.")] = 0,
     threads: Annotated[int, typer.Option(help="CPU threads.")] = 1,

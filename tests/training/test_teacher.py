@@ -171,7 +171,7 @@ def test_a_classifier_comes_nearer_to_what_it_was_over_another_segmenter(tmp_pat
             net, done = imitate.learn(job, old, other, source)
             assert done == steps
             (sample,) = loop.drawer(imitate.NAME, source, other)(np.random.default_rng(9), 1)
-            wanted = teacher.logits(sample)["teacher"]
-            got = imitate.Model(net, other).logits(sample)["teacher"]
+            wanted = teacher.teach(sample)["teacher"]
+            got = imitate.Model(net, other).teach(sample)["teacher"]
             apart.append(float(np.abs(got - wanted).mean()))
     assert apart[1] < 0.8 * apart[0]
